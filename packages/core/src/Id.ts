@@ -32,15 +32,15 @@ export const sandboxId = (environment: EnvironmentId, image: ImageId, slot: numb
   SandboxId.make(`${environment}/${image}:${slot}:${generation}`)
 
 /**
- * A file name that is safe in every file system and different for different ids: letters, digits, `.`, `_` and `-`
- * stay, every other byte of the UTF-8 form becomes `%XX`, and so do names that mean something to the file system (`.`, `..`)
- * (L27). Long ids keep their first 120 characters and get a 64-bit hash of the whole.
+ * A file name that is safe in every file system and different for different ids (L27): letters, digits, `.`, `_` and
+ * `-` stay, every other character becomes `%` and its code in hexadecimal and `;`, and so does a leading `.`.
+ * Long ids keep their first 120 characters and get a 64-bit hash of the whole.
  */
 export const pathSegment = (id: string): string => {
   let name = ""
-  for (const byte of new TextEncoder().encode(id)) {
-    const char = String.fromCharCode(byte)
-    name += /[A-Za-z0-9_-]/.test(char) || (char === "." && name !== "") ? char : `%${byte.toString(16).padStart(2, "0")}`
+  for (const char of id) {
+    const safe = /[A-Za-z0-9_-]/.test(char) || (char === "." && name !== "")
+    name += safe ? char : `%${char.codePointAt(0)?.toString(16)};`
   }
   if (name === "") return "%"
   return name.length <= 160 ? name : `${name.slice(0, 120)}~${hash64(id)}`

@@ -40,7 +40,7 @@ export class SandboxStateError extends Schema.TaggedError<SandboxStateError>()("
    *
    * const ping = Effect.fail("connection reset" as const)
    * const checked = Effect.gen(function*() {
-   *   const sandbox = yield* Sandbox.Sandbox
+   *   const sandbox = yield* Sandbox
    *   yield* ping.pipe(SandboxStateError.refine({
    *     sandboxId: sandbox.id,
    *     operation: "ping of the browser",

@@ -1,0 +1,200 @@
+/**
+ * Handlers of events, as layers that are provided *to* an environment: they subscribe before its first event and are
+ * drained after its last (V2).
+ *
+ * Each handler has a queue of its own. Publishing is a synchronous, constant-time offer to every queue, so a slow or
+ * failing handler neither delays nor breaks a sandbox (L24); what does not fit into a bounded queue is dropped,
+ * counted, and told to the log once.
+ *
+ * ```ts
+ * import { Console, Layer } from "effect"
+ * import { EventHandler } from "@effect-sandbox/core"
+ *
+ * const Printer = EventHandler.layer({
+ *   name: "printer",
+ *   handle: (event) => Console.log(event._tag)
+ * })
+ * // Lab.layer.pipe(Layer.provideMerge(Printer), Layer.provide(driver))
+ * ```
+ */
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
+import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { SandboxEvent } from "./SandboxEvent.ts"
+
+/** What one handler has done so far. */
+export interface HandlerStats {
+  readonly name: string
+  readonly handled: number
+  /** Events that did not fit into the handler's queue. */
+  readonly dropped: number
+  /** Events whose handling failed or died. */
+  readonly failed: number
+  readonly queued: number
+}
+
+interface Subscriber {
+  readonly offer: (event: SandboxEvent) => void
+  readonly stats: () => HandlerStats
+  readonly idle: () => boolean
+  readonly awaitIdle: Effect.Effect<void>
+}
+
+/**
+ * Where an environment publishes its events. Handler layers bring it along; an environment without handlers makes its
+ * own.
+ */
+export class EventHub extends Context.Service<EventHub, {
+  /** Whether anyone listens: without listeners events need not even be made. */
+  readonly isObserved: () => boolean
+  readonly publish: (event: SandboxEvent) => void
+  /** Subscribes now, and until the scope closes. */
+  readonly subscribe: (options: Options) => Effect.Effect<void, never, Scope.Scope>
+  /** The events from now on; a consumer that falls behind by more than `capacity` (default 65,536) misses some. */
+  readonly events: (options?: { readonly capacity?: number | undefined }) => Stream.Stream<SandboxEvent>
+  /** Waits until every handler has handled everything published so far. */
+  readonly drain: Effect.Effect<void>
+  /** What each handler has done, in the order of subscription. */
+  readonly handlers: () => ReadonlyArray<HandlerStats>
+}>()("@effect-sandbox/core/EventHub") {
+  /** One hub for all handlers and environments of a composition. */
+  static readonly layer: Layer.Layer<EventHub> = Layer.effect(EventHub, Effect.suspend(() => makeHub))
+}
+
+export interface Options {
+  /** For messages and statistics. */
+  readonly name: string
+  /** Called with one event after the other; what it fails or dies with is logged and counted. */
+  readonly handle: (event: SandboxEvent) => Effect.Effect<unknown, unknown>
+  /** How many events may wait; `"unbounded"` never drops and may fill memory. Default: 65,536. */
+  readonly capacity?: number | "unbounded" | undefined
+  /** How long closing waits for the events that are left. Default: 10 seconds. */
+  readonly drainTimeout?: Duration.Input | undefined
+}
+
+const defaultCapacity = 65_536
+
+const makeHub = Effect.sync(() => {
+  const subscribers = new Set<Subscriber>()
+
+  const subscribe = Effect.fnUntraced(function*(options: Options) {
+    const capacity = options.capacity ?? defaultCapacity
+    const queue = capacity === "unbounded"
+      ? yield* Queue.unbounded<SandboxEvent, Cause.Done>()
+      : yield* Queue.dropping<SandboxEvent, Cause.Done>(capacity)
+    const idle = Latch.makeUnsafe(true)
+    let pending = 0
+    let handled = 0
+    let dropped = 0
+    let failed = 0
+    const subscriber: Subscriber = {
+      offer: (event) => {
+        if (Queue.offerUnsafe(queue, event)) {
+          pending++
+          idle.closeUnsafe()
+        } else {
+          dropped++
+        }
+      },
+      stats: () => ({ name: options.name, handled, dropped, failed, queued: pending }),
+      idle: () => pending === 0,
+      awaitIdle: idle.await
+    }
+    const handleAll = (batch: ReadonlyArray<SandboxEvent>) =>
+      Effect.forEach(
+        batch,
+        (event) =>
+          Effect.matchCauseEffect(Effect.suspend(() => options.handle(event)), {
+            onSuccess: () => Effect.void,
+            onFailure: (cause) => {
+              if (Cause.hasInterruptsOnly(cause)) return Effect.interrupt
+              failed++
+              return failed === 1
+                ? Effect.logWarning(`Event handler ${options.name} failed on ${event._tag}; later failures are only counted`, cause)
+                : Effect.void
+            }
+          }).pipe(Effect.ensuring(Effect.sync(() => {
+            handled++
+            if (--pending === 0) idle.openUnsafe()
+          }))),
+        { discard: true }
+      )
+    const worker = yield* Queue.takeAll(queue).pipe(
+      Effect.flatMap(handleAll),
+      Effect.forever,
+      Effect.catchCause(() => Effect.void),
+      Effect.forkDetach({ startImmediately: true }) // ended by the finalizer below, after it was drained
+    )
+    yield* Effect.acquireRelease(
+      Effect.sync(() => {
+        subscribers.add(subscriber)
+      }),
+      () =>
+        Effect.gen(function*() {
+          subscribers.delete(subscriber)
+          yield* subscriber.awaitIdle.pipe(Effect.timeoutOption(options.drainTimeout ?? "10 seconds"))
+          yield* Queue.shutdown(queue)
+          yield* Fiber.interrupt(worker)
+          if (dropped > 0) {
+            yield* Effect.logWarning(`Event handler ${options.name} was too slow: ${dropped} events were dropped`)
+          }
+        })
+    )
+  })
+
+  return EventHub.of({
+    isObserved: () => subscribers.size > 0,
+    publish: (event) => {
+      for (const subscriber of subscribers) subscriber.offer(event)
+    },
+    subscribe,
+    events: (options) =>
+      Stream.callback<SandboxEvent>((queue) =>
+        Effect.acquireRelease(
+          Effect.sync(() => {
+            const subscriber: Subscriber = {
+              offer: (event) => {
+                Queue.offerUnsafe(queue, event)
+              },
+              stats: () => ({ name: "stream", handled: 0, dropped: 0, failed: 0, queued: 0 }),
+              idle: () => true,
+              awaitIdle: Effect.void
+            }
+            subscribers.add(subscriber)
+            return subscriber
+          }),
+          (subscriber) => Effect.sync(() => subscribers.delete(subscriber))
+        ), { bufferSize: options?.capacity ?? defaultCapacity, strategy: "dropping" }),
+    drain: Effect.suspend(() =>
+      Effect.forEach([...subscribers].filter((subscriber) => !subscriber.idle()), (subscriber) => subscriber.awaitIdle, {
+        concurrency: "unbounded",
+        discard: true
+      })
+    ),
+    handlers: () => [...subscribers].map((subscriber) => subscriber.stats())
+  })
+})
+
+/** A hub without a layer, for environments that were composed without handlers. */
+export const make: Effect.Effect<EventHub["Service"]> = makeHub
+
+/** A handler as a layer. Provide it to the environment (`Layer.provideMerge` or `Layer.provide`). */
+export const layer = (options: Options): Layer.Layer<EventHub> => layerEffect(Effect.succeed(options))
+
+/** A handler whose making needs services or a scope; its finalizers run after the last event was handled. */
+export const layerEffect = <E, R>(
+  options: Effect.Effect<Options, E, R>
+): Layer.Layer<EventHub, E, Exclude<R, Scope.Scope>> =>
+  Layer.effectDiscard(
+    Effect.gen(function*() {
+      const hub = yield* EventHub
+      yield* hub.subscribe(yield* options)
+    })
+  ).pipe(Layer.provideMerge(EventHub.layer))

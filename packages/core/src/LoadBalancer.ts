@@ -1,0 +1,116 @@
+/**
+ * Strategies that choose which ready sandbox serves next (P2). A balancer is asked for one set per image; every
+ * operation of the built-in sets takes constant time, whatever the size of the pool.
+ */
+import * as Effect from "effect/Effect"
+import * as Random from "effect/Random"
+
+/** The ready sandboxes of one image. An item is in the set at most once. */
+export interface ReadySet<A extends object> extends Iterable<A> {
+  readonly size: number
+  readonly add: (item: A) => void
+  /** Takes an item out that became unusable; false when it was not in. */
+  readonly remove: (item: A) => boolean
+  /** Takes out the one that serves next. */
+  readonly take: () => A | undefined
+}
+
+/** Makes the set of ready sandboxes for an image. */
+export interface LoadBalancer {
+  readonly name: string
+  readonly make: <A extends object>() => Effect.Effect<ReadySet<A>>
+}
+
+interface Entry<A> {
+  readonly item: A
+  previous: Entry<A> | undefined
+  next: Entry<A> | undefined
+}
+
+/** A doubly linked list with an index: constant-time add, remove and take at either end. */
+const linked = <A extends object>(from: "oldest" | "newest"): ReadySet<A> => {
+  const entries = new Map<A, Entry<A>>()
+  let oldest: Entry<A> | undefined
+  let newest: Entry<A> | undefined
+  const unlink = (entry: Entry<A>): void => {
+    entries.delete(entry.item)
+    if (entry.previous === undefined) oldest = entry.next
+    else entry.previous.next = entry.next
+    if (entry.next === undefined) newest = entry.previous
+    else entry.next.previous = entry.previous
+  }
+  return {
+    get size() {
+      return entries.size
+    },
+    add: (item) => {
+      const entry: Entry<A> = { item, previous: newest, next: undefined }
+      entries.set(item, entry)
+      if (newest === undefined) oldest = entry
+      else newest.next = entry
+      newest = entry
+    },
+    remove: (item) => {
+      const entry = entries.get(item)
+      if (entry === undefined) return false
+      unlink(entry)
+      return true
+    },
+    take: () => {
+      const entry = from === "oldest" ? oldest : newest
+      if (entry === undefined) return undefined
+      unlink(entry)
+      return entry.item
+    },
+    [Symbol.iterator]: () => entries.keys()
+  }
+}
+
+/** The one that has been ready for longest: every sandbox serves in turn. The default. */
+export const roundRobin: LoadBalancer = {
+  name: "roundRobin",
+  make: <A extends object>() => Effect.sync(() => linked<A>("oldest"))
+}
+
+/** The one that became ready last: keeps few sandboxes warm and lets the others go idle, for `idleTimeToLive`. */
+export const mostRecent: LoadBalancer = {
+  name: "mostRecent",
+  make: <A extends object>() => Effect.sync(() => linked<A>("newest"))
+}
+
+/** Any, by the `Random` service, so that a seed reproduces the choice. */
+export const random: LoadBalancer = {
+  name: "random",
+  make: <A extends object>() =>
+    Effect.map(Random.Random, (random): ReadySet<A> => {
+      const items: Array<A> = []
+      const positions = new Map<A, number>()
+      const removeAt = (position: number): A | undefined => {
+        const item = items[position]
+        const last = items.pop()
+        if (item === undefined || last === undefined) return undefined
+        positions.delete(item)
+        if (last !== item) {
+          items[position] = last
+          positions.set(last, position)
+        }
+        return item
+      }
+      return {
+        get size() {
+          return items.length
+        },
+        add: (item) => {
+          positions.set(item, items.length)
+          items.push(item)
+        },
+        remove: (item) => {
+          const position = positions.get(item)
+          return position !== undefined && removeAt(position) !== undefined
+        },
+        take: () =>
+          items.length === 0 ? undefined : removeAt(Math.floor(random.nextDoubleUnsafe() * items.length)),
+        [Symbol.iterator]: () => items[Symbol.iterator]()
+      }
+    })
+}

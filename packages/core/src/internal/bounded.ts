@@ -1,0 +1,37 @@
+/** Work that must not be waited for for ever. */
+import * as Cause from "effect/Cause"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+
+/**
+ * The exit of an effect, or nothing when it is not there in time. The effect then runs on in its own fiber, because
+ * half a teardown is worse than a late one (X6). Never fails; costs no timer when the effect ends at once.
+ */
+export const exit = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  limit: Duration.Input
+): Effect.Effect<Option.Option<Exit.Exit<A, E>>, never, R> =>
+  // Detached because it may outlive its caller; nobody interrupts it.
+  Effect.flatMap(Effect.forkDetach(effect, { startImmediately: true }), (fiber) => {
+    const done = fiber.pollUnsafe()
+    return done === undefined
+      ? Effect.timeoutOption(Fiber.await(fiber), limit)
+      : Effect.succeed(Option.some(done))
+  })
+
+/** Whether an effect ended within a limit, however it ended. */
+export const wait = <A, E, R>(effect: Effect.Effect<A, E, R>, limit: Duration.Input): Effect.Effect<boolean, never, R> =>
+  Effect.map(exit(effect, limit), Option.isSome)
+
+/** The cause of what an effect failed with, a late one included. */
+export const failure = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  limit: Duration.Input
+): Effect.Effect<Cause.Cause<E | Cause.TimeoutError> | undefined, never, R> =>
+  Effect.map(exit(effect, limit), (result) => {
+    if (Option.isNone(result)) return Cause.die(new Cause.TimeoutError(`did not end within its time limit`))
+    return Exit.isFailure(result.value) ? result.value.cause : undefined
+  })

@@ -130,8 +130,6 @@ const Range = Schema.Struct({ min: Schema.optional(Count), max: Schema.optional(
 )
 const defaultMax = 16
 
-const Size = Schema.Union([Count, Range])
-
 const duration = Schema.optional(DurationInput("zero"))
 const positiveDuration = Schema.optional(DurationInput("positive"))
 
@@ -195,7 +193,7 @@ const sizes = (pool: Settings["pool"]): (image: string) => { readonly min: numbe
     const all = range(pool)
     return () => all
   }
-  const entries = Object.entries(pool).map(([key, size]) => ({ key, matches: whole(key), size: range(size) }))
+  const entries = Object.entries(pool).map(([key, size]) => ({ key, matches: whole(key), size: range(size ?? {}) }))
   return (image) =>
     (entries.find((entry) => entry.key === image) ?? entries.find((entry) => entry.matches.test(image)))?.size ??
       { min: 0, max: defaultMax }
@@ -295,7 +293,7 @@ const setting = <A>(config: Config.Config<A>): Config.Config<A | undefined> =>
  */
 export const config: Config.Config<Settings> = Config.map(
   Config.all({
-    images: setting(Config.Array("IMAGES", Config.String())),
+    images: setting(Config.Array(Schema.String, "IMAGES")),
     poolMin: setting(Config.Int("POOL_MIN")),
     poolMax: setting(Config.Int("POOL_MAX")),
     dynamicImages: setting(Config.Boolean("DYNAMIC_IMAGES")),

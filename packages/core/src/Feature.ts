@@ -32,15 +32,14 @@ import type { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
 import type * as Scope from "effect/Scope"
 import { FeatureId } from "./Id.ts"
 import type { Sandbox } from "./Sandbox.ts"
-import type { Session } from "./Session.ts"
 
 const TypeId = "~@effect-sandbox/core/Feature"
 
-/** What the setup of a sandbox feature may use without asking the environment's layer for it. */
+/**
+ * What the setup and the sessions of a sandbox feature may use without asking the environment's layer for it. (Not
+ * `Session`: with proactive setup a session is set up before anyone has asked for it.)
+ */
 export type SetupServices = Sandbox | FileSystem.FileSystem | Path.Path | ChildProcessSpawner | Scope.Scope
-
-/** What a session of a sandbox feature may use. */
-export type SessionServices = SetupServices | Session
 
 /**
  * A feature that provides `Id`, may fail with `E`, and needs `R` from the environment's layer.
@@ -122,7 +121,7 @@ const build = <Id, S, E1, R1, E2, R2, E3, R3>(
 export const make = <Id, S, E1, R1, E2, R2, E3 = never, R3 = never>(
   key: Context.Key<Id, S>,
   recipe: Recipe<S, E1, R1, E2, R2, E3, R3> & { readonly images?: ReadonlyArray<string> | undefined }
-): Feature<Id, E1 | E2, Exclude<R1 | R3, SetupServices> | Exclude<R2, SessionServices>> =>
+): Feature<Id, E1 | E2, Exclude<R1 | R2 | R3, SetupServices>> =>
   build("sandbox", key, recipe.images ?? [".*"], recipe)
 
 /**

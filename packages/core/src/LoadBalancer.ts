@@ -4,6 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
+import { linkedSet } from "./internal/linkedSet.ts"
 
 /** The ready sandboxes of one image. An item is in the set at most once. */
 export interface ReadySet<A extends object> extends Iterable<A> {
@@ -21,61 +22,16 @@ export interface LoadBalancer {
   readonly make: <A extends object>() => Effect.Effect<ReadySet<A>>
 }
 
-interface Entry<A> {
-  readonly item: A
-  previous: Entry<A> | undefined
-  next: Entry<A> | undefined
-}
-
-/** A doubly linked list with an index: constant-time add, remove and take at either end. */
-const linked = <A extends object>(from: "oldest" | "newest"): ReadySet<A> => {
-  const entries = new Map<A, Entry<A>>()
-  let oldest: Entry<A> | undefined
-  let newest: Entry<A> | undefined
-  const unlink = (entry: Entry<A>): void => {
-    entries.delete(entry.item)
-    if (entry.previous === undefined) oldest = entry.next
-    else entry.previous.next = entry.next
-    if (entry.next === undefined) newest = entry.previous
-    else entry.next.previous = entry.previous
-  }
-  return {
-    get size() {
-      return entries.size
-    },
-    add: (item) => {
-      const entry: Entry<A> = { item, previous: newest, next: undefined }
-      entries.set(item, entry)
-      if (newest === undefined) oldest = entry
-      else newest.next = entry
-      newest = entry
-    },
-    remove: (item) => {
-      const entry = entries.get(item)
-      if (entry === undefined) return false
-      unlink(entry)
-      return true
-    },
-    take: () => {
-      const entry = from === "oldest" ? oldest : newest
-      if (entry === undefined) return undefined
-      unlink(entry)
-      return entry.item
-    },
-    [Symbol.iterator]: () => entries.keys()
-  }
-}
-
 /** The one that has been ready for longest: every sandbox serves in turn. The default. */
 export const roundRobin: LoadBalancer = {
   name: "roundRobin",
-  make: <A extends object>() => Effect.sync(() => linked<A>("oldest"))
+  make: <A extends object>() => Effect.sync(() => linkedSet<A>("oldest"))
 }
 
 /** The one that became ready last: keeps few sandboxes warm and lets the others go idle, for `idleTimeToLive`. */
 export const mostRecent: LoadBalancer = {
   name: "mostRecent",
-  make: <A extends object>() => Effect.sync(() => linked<A>("newest"))
+  make: <A extends object>() => Effect.sync(() => linkedSet<A>("newest"))
 }
 
 /** Any, by the `Random` service, so that a seed reproduces the choice. */

@@ -81,7 +81,7 @@ export const SandboxEvent = Schema.TaggedUnion({
   FeatureSetUp: { ...feature, ...duration, ...error },
   FeatureTornDown: { ...feature, ...duration, ...error },
   FeatureSessionSetUp: { ...feature, ...duration, ...error, sessionId: Schema.optional(SessionId) },
-  FeatureSessionTornDown: { ...feature, ...duration, ...error, sessionId: SessionId },
+  FeatureSessionTornDown: { ...feature, ...duration, ...error, sessionId: Schema.optional(SessionId) },
   FeatureActivity: { ...feature, ...duration, ...error, sessionId: Schema.optional(SessionId), name: Schema.String },
   FeatureHousekeepingDone: { ...feature, ...duration, ...error, counter: Schema.Finite }
 })

@@ -1,0 +1,382 @@
+/**
+ * An environment keeps pools of sandboxes, one pool per image, heals them, and hands out sessions.
+ *
+ * There are two ways to have one: as a service (`class Lab extends Environment.Service<Lab>()("app/Lab", options) {}`,
+ * with `Lab.layer`), and as a scoped value (`Environment.make(options)`). And two ways to a session, with the same
+ * behaviour: `withSession`, and the scoped `session`.
+ *
+ * ```ts
+ * import { Effect, FileSystem } from "effect"
+ * import { Environment, Sandbox } from "@effect-sandbox/core"
+ *
+ * class Lab extends Environment.Service<Lab>()("app/Lab", { images: ["base"], pool: { min: 1, max: 4 } }) {}
+ *
+ * const program = Lab.withSession({ image: "base" }, Effect.gen(function*() {
+ *   const fs = yield* FileSystem.FileSystem
+ *   yield* fs.writeFileString("greeting.txt", "hello")
+ *   const sandbox = yield* Sandbox
+ *   return (yield* sandbox.exec("cat", ["greeting.txt"])).stdout
+ * }))
+ * // program.pipe(Effect.provide(Lab.layer), Effect.provide(LocalDriver.layer()), …)
+ * ```
+ */
+import type * as Config from "effect/Config"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as FileSystem from "effect/FileSystem"
+import * as Layer from "effect/Layer"
+import type * as Path from "effect/Path"
+import type { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as EnvironmentConfig from "./EnvironmentConfig.ts"
+import type { HandlerStats } from "./EventHandler.ts"
+import type * as Feature from "./Feature.ts"
+import type { EnvironmentId, ImageId, SandboxId, SessionId } from "./Id.ts"
+import { now } from "./internal/engine.ts"
+import * as environmentRuntime from "./internal/environmentRuntime.ts"
+import type { SessionRuntime } from "./internal/sandboxRuntime.ts"
+import type { Sandbox } from "./Sandbox.ts"
+import type { SandboxDriver } from "./SandboxDriver.ts"
+import type {
+  DuplicateSessionError,
+  EnvironmentClosedError,
+  EnvironmentOutageError,
+  EnvironmentOverloadError,
+  FeatureNotApplicableError,
+  FeatureTeardownError,
+  InvalidConfigurationError,
+  SandboxStateError,
+  SessionLimitError,
+  SessionTeardownError,
+  UnknownImageError
+} from "./SandboxError.ts"
+import type { SandboxEvent } from "./SandboxEvent.ts"
+import type { Session } from "./Session.ts"
+import type { EnvironmentStatus, SandboxStatus } from "./SandboxStatus.ts"
+
+/** What every session provides, whatever its features. */
+export type SessionServices = Sandbox | Session | FileSystem.FileSystem | Path.Path | ChildProcessSpawner
+
+/** Why no session could be had. */
+export type AcquireError =
+  | SandboxStateError
+  | EnvironmentOutageError
+  | EnvironmentOverloadError
+  | EnvironmentClosedError
+  | UnknownImageError
+  | FeatureNotApplicableError
+  | DuplicateSessionError
+
+/** Why a session ended under its body. */
+export type InterruptError = SandboxStateError | SessionLimitError | EnvironmentClosedError
+
+/** Which session is wanted. */
+export interface SessionOptions {
+  /** Default: the first of the environment's images. */
+  readonly image?: string | undefined
+  /** A name for the session; must not be in use (S2). Default: a fresh one. */
+  readonly id?: string | undefined
+  /** Features that the image must have: the first image that has them, or `FeatureNotApplicableError`. */
+  readonly features?: ReadonlyArray<Feature.Any> | undefined
+}
+
+/** A session as a scoped resource: it ends when its scope closes. */
+export interface ActiveSession<F> {
+  readonly id: SessionId
+  readonly sandboxId: SandboxId
+  readonly image: ImageId
+  /** The services in the sandbox and those of the features that apply to the image. */
+  readonly context: Context.Context<SessionServices | Feature.Id<F>>
+  /**
+   * Runs an effect in the session. When the sandbox dies or a limit ends the session, the effect is interrupted at
+   * once and the reason is the error (S4, S6).
+   */
+  readonly run: <A, E, R>(
+    effect: Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | InterruptError, Exclude<R, SessionServices | Feature.Id<F>>>
+  /** Ends the session before its scope does. */
+  readonly close: Effect.Effect<void, SessionTeardownError | FeatureTeardownError>
+}
+
+/** What one image's pool looks like. */
+export interface ImageStats {
+  readonly image: ImageId
+  /** How many sandboxes have each status; none is offline for long. */
+  readonly counts: { readonly [status in SandboxStatus]: number }
+  readonly min: number
+  /** Infinite for images that are not pooled. */
+  readonly max: number
+  readonly starting: number
+  readonly waiters: number
+  /** Sessions that have ended. */
+  readonly sessionsServed: number
+  /** Sandboxes that were started because another had gone. */
+  readonly replaced: number
+  readonly outage: { readonly sinceMillis: number; readonly durationMillis: number; readonly attempts: number } | undefined
+}
+
+/** What an environment looks like: a few numbers per image, cheap enough to be asked for ten times a second. */
+export interface Stats {
+  readonly id: EnvironmentId
+  readonly status: EnvironmentStatus
+  readonly images: ReadonlyArray<ImageStats>
+  readonly sessions: number
+  /** Every sandbox that was ever created is destroyed or alive: `created - destroyed - live` is 0. */
+  readonly ledger: { readonly created: number; readonly destroyed: number; readonly live: number; readonly leaked: number }
+  readonly handlers: ReadonlyArray<HandlerStats>
+}
+
+/** What can be done with an environment whose features are `F`. */
+export interface Environment<F> {
+  readonly id: EnvironmentId
+  /** A session as a scoped resource. */
+  readonly session: (
+    options?: SessionOptions
+  ) => Effect.Effect<ActiveSession<F>, AcquireError | Feature.Error<F>, Scope.Scope>
+  /** Runs an effect in a session of its own and ends the session afterwards, whatever happens. */
+  readonly withSession: <A, E, R>(
+    options: SessionOptions,
+    body: Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | WithSessionError<F>, Exclude<R, SessionServices | Feature.Id<F>>>
+  /** Runs `use` in a session on the first image that the feature applies to, or without a sandbox for a host feature. */
+  readonly withFeature: <Id extends Feature.Id<F>, S, A, E, R>(
+    key: Context.Key<Id, S>,
+    use: (service: S) => Effect.Effect<A, E, R>,
+    options?: Omit<SessionOptions, "features">
+  ) => Effect.Effect<A, E | WithSessionError<F>, Exclude<R, SessionServices | Feature.Id<F>>>
+  readonly stats: Effect.Effect<Stats>
+  readonly status: Effect.Effect<EnvironmentStatus>
+  /** The events from now on. */
+  readonly events: Stream.Stream<SandboxEvent>
+  /** Ends everything; may be called by anyone at any time, and never fails (H5). */
+  readonly shutdown: Effect.Effect<void>
+}
+
+/** Everything that `withSession` adds to the errors of its body. */
+export type WithSessionError<F> =
+  | AcquireError
+  | InterruptError
+  | SessionTeardownError
+  | FeatureTeardownError
+  | Feature.Error<F>
+
+/** Why an environment could not be started. */
+export type StartError<F> = InvalidConfigurationError | EnvironmentOutageError | EnvironmentClosedError | Feature.Error<F>
+
+type FeatureOf<F> = F extends ReadonlyArray<infer One> ? One : never
+
+/** Makes an environment that lives as long as the scope. */
+export const make = <const F extends ReadonlyArray<Feature.Any> = readonly []>(
+  options: EnvironmentConfig.Options<F>
+): Effect.Effect<
+  Environment<FeatureOf<F>>,
+  StartError<FeatureOf<F>>,
+  SandboxDriver | Scope.Scope | Feature.Services<FeatureOf<F>>
+> =>
+  Effect.flatMap(EnvironmentConfig.resolve(options), (config) =>
+    Effect.map(environmentRuntime.make(config), (runtime) => facade<FeatureOf<F>>(runtime))) as Effect.Effect<
+      Environment<FeatureOf<F>>,
+      StartError<FeatureOf<F>>,
+      SandboxDriver | Scope.Scope | Feature.Services<FeatureOf<F>>
+    > // features are kept without their types; here they get them back
+
+const facade = <F>(runtime: environmentRuntime.EnvironmentRuntime): Environment<F> => {
+  type Provided = SessionServices | Feature.Id<F>
+  type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
+  const open = (options: SessionOptions, restore: Restore) =>
+    runtime.openSession(options, restore).pipe(
+      Effect.withSpan("session.acquire", { attributes: { "environment.id": runtime.config.id } })
+    ) as Effect.Effect<SessionRuntime, AcquireError | Feature.Error<F>> // the features' errors get their types back
+
+  const inSession = <A, E, R>(
+    session: SessionRuntime,
+    body: Effect.Effect<A, E, R>
+  ): Effect.Effect<A, E | InterruptError, Exclude<R, Provided>> =>
+    session.run<A, E, Exclude<R, Provided>>(
+      Effect.provideContext(body, session.context as Context.Context<Provided>) // filled by the features in `F`
+    ).pipe(Effect.withSpan("session", {
+      attributes: { "session.id": session.id, "sandbox.id": session.sandbox.id, "sandbox.image": session.sandbox.pool.image }
+    }))
+
+  /** Ends a session after its body. The body's own error comes first (X6). */
+  const end = <A, E>(
+    session: SessionRuntime,
+    exit: Exit.Exit<A, E>
+  ): Effect.Effect<A, E | SessionTeardownError | FeatureTeardownError> =>
+    Effect.flatMap(
+      session.end(Exit.isFailure(exit) ? exit.cause : undefined),
+      (error): Effect.Effect<A, E | SessionTeardownError | FeatureTeardownError> =>
+        Exit.isSuccess(exit) && error !== undefined ? Effect.fail(error) : exit
+    )
+
+  const withSession = <A, E, R>(
+    options: SessionOptions,
+    body: Effect.Effect<A, E, R>
+  ): Effect.Effect<A, E | WithSessionError<F>, Exclude<R, Provided>> =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(open(options, restore), (session) =>
+        Effect.flatMap(Effect.exit(restore(inSession(session, body))), (exit) => end(session, exit)))
+    )
+
+  const session: Environment<F>["session"] = (options = {}) =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.Scope
+        const active = yield* open(options, restore)
+        const { id } = active
+        if (id === undefined) return yield* Effect.die(new Error("an open session has an id"))
+        yield* Scope.addFinalizerExit(scope, (exit) =>
+          Effect.flatMap(
+            active.end(Exit.isFailure(exit) ? exit.cause : undefined),
+            // X6: raised as a defect, and only when nothing else is on its way to the caller.
+            (error) => error !== undefined && Exit.isSuccess(exit) ? Effect.die(error) : Effect.void
+          ))
+        return {
+          id,
+          sandboxId: active.sandbox.id,
+          image: active.sandbox.pool.image,
+          context: active.context as Context.Context<Provided>, // filled by the features in `F`
+          run: (effect) => inSession(active, effect),
+          close: Effect.flatMap(active.end(undefined), (error) => error === undefined ? Effect.void : Effect.fail(error))
+        }
+      })
+    )
+
+  const withFeature = <Id extends Feature.Id<F>, S, A, E, R>(
+    key: Context.Key<Id, S>,
+    use: (service: S) => Effect.Effect<A, E, R>,
+    options: Omit<SessionOptions, "features"> = {}
+  ): Effect.Effect<A, E | WithSessionError<F>, Exclude<R, Provided>> => {
+    const feature = runtime.config.features.find((one) => one.key === key.key)
+    const body = Effect.flatMap(key, use)
+    if (feature?.kind !== "host") {
+      return withSession<A, E, R | Id>({ ...options, features: feature === undefined ? [] : [feature] }, body) as Effect.Effect<
+        A,
+        E | WithSessionError<F>,
+        Exclude<R, Provided> // `Id` is one of `Provided`, which the compiler cannot see through `Exclude`
+      >
+    }
+    const alone = Effect.flatMap(runtime.hostSession(feature.id), (provided) =>
+      Effect.provideContext(body, provided as Context.Context<Provided>)) // filled by the host feature
+    return Effect.scoped(alone) as Effect.Effect<A, E | WithSessionError<F>, Exclude<R, Provided>> // the feature's errors get their types back
+  }
+
+  return {
+    id: runtime.config.id,
+    session,
+    withSession,
+    withFeature,
+    stats: Effect.sync(() => statsOf(runtime)),
+    status: Effect.sync(() => runtime.status),
+    events: runtime.hub.events(),
+    shutdown: runtime.shutDown()
+  }
+}
+
+const statsOf = (runtime: environmentRuntime.EnvironmentRuntime): Stats => {
+  let live = 0
+  const images: Array<ImageStats> = []
+  for (const pool of runtime.pools.values()) {
+    live += pool.live.size
+    images.push({
+      image: pool.image,
+      counts: { ...pool.counts },
+      min: pool.min,
+      max: pool.max,
+      starting: pool.starting,
+      waiters: pool.waiting,
+      sessionsServed: pool.served,
+      replaced: pool.replaced,
+      outage: pool.outage === undefined ? undefined : {
+        sinceMillis: pool.outage.since,
+        durationMillis: now(runtime) - pool.outage.since,
+        attempts: pool.outage.attempts
+      }
+    })
+  }
+  return {
+    id: runtime.config.id,
+    status: runtime.status,
+    images,
+    sessions: runtime.sessions.size,
+    ledger: { created: runtime.created, destroyed: runtime.destroyed, live, leaked: runtime.leaked },
+    handlers: runtime.hub.handlers()
+  }
+}
+
+/** The statics of an environment's service class. */
+export interface ServiceStatics<Self, F> {
+  /** Starts the environment, and shuts it down when the layer closes. */
+  readonly layer: Layer.Layer<Self, StartError<F>, SandboxDriver | Feature.Services<F>>
+  /** The same with settings from `Config`, which go before those in the code. Default: `EnvironmentConfig.config`. */
+  readonly layerConfig: (
+    config?: Config.Config<EnvironmentConfig.Settings>
+  ) => Layer.Layer<Self, StartError<F> | Config.ConfigError, SandboxDriver | Feature.Services<F>>
+  /** The same with some options changed, for tests and other places. */
+  readonly layerWith: (
+    options: Omit<EnvironmentConfig.Options, "features">
+  ) => Layer.Layer<Self, StartError<F>, SandboxDriver | Feature.Services<F>>
+  readonly session: (
+    options?: SessionOptions
+  ) => Effect.Effect<ActiveSession<F>, AcquireError | Feature.Error<F>, Self | Scope.Scope>
+  readonly withSession: <A, E, R>(
+    options: SessionOptions,
+    body: Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | WithSessionError<F>, Self | Exclude<R, SessionServices | Feature.Id<F>>>
+  readonly withFeature: <Id extends Feature.Id<F>, S, A, E, R>(
+    key: Context.Key<Id, S>,
+    use: (service: S) => Effect.Effect<A, E, R>,
+    options?: Omit<SessionOptions, "features">
+  ) => Effect.Effect<A, E | WithSessionError<F>, Self | Exclude<R, SessionServices | Feature.Id<F>>>
+  readonly stats: Effect.Effect<Stats, never, Self>
+  readonly status: Effect.Effect<EnvironmentStatus, never, Self>
+  readonly events: Stream.Stream<SandboxEvent, never, Self>
+  readonly shutdown: Effect.Effect<void, never, Self>
+}
+
+/** The class of an environment as a service, made by `Environment.Service`. */
+export type ServiceClass<Self, Key extends string, F> =
+  & Context.ServiceClass<Self, Key, Environment<F>>
+  & ServiceStatics<Self, F>
+
+/**
+ * Declares an environment as a service whose type knows its features.
+ *
+ * ```ts
+ * import { Environment } from "@effect-sandbox/core"
+ *
+ * class Lab extends Environment.Service<Lab>()("app/Lab", {
+ *   images: ["python:3.12", "node:24"],
+ *   pool: { "python:.*": { min: 4, max: 64 }, ".*": { min: 0, max: 16 } },
+ *   outageGracePeriod: "5 minutes"
+ * }) {}
+ * ```
+ */
+export const Service = <Self>() =>
+<const Key extends string, const F extends ReadonlyArray<Feature.Any> = readonly []>(
+  key: Key,
+  options: EnvironmentConfig.Options<F>
+): ServiceClass<Self, Key, FeatureOf<F>> => {
+  type Features = FeatureOf<F>
+  const named = { ...options, id: options.id ?? key }
+  const service = Context.Service<Self, Environment<Features>>()(key)
+  const layerOf = (all: EnvironmentConfig.Options<F>) => Layer.effect(service, make(all))
+  const use = <A, E, R>(f: (environment: Environment<Features>) => Effect.Effect<A, E, R>) => Effect.flatMap(service, f)
+  const statics: ServiceStatics<Self, Features> = {
+    layer: layerOf(named),
+    layerConfig: (config = EnvironmentConfig.config) =>
+      Layer.unwrap(Effect.map(config, (settings) => layerOf({ ...named, ...settings }))),
+    layerWith: (changes) => layerOf({ ...named, ...changes }),
+    session: (sessionOptions) => use((environment) => environment.session(sessionOptions)),
+    withSession: (sessionOptions, body) => use((environment) => environment.withSession(sessionOptions, body)),
+    withFeature: (feature, body, sessionOptions) => use((environment) => environment.withFeature(feature, body, sessionOptions)),
+    stats: use((environment) => environment.stats),
+    status: use((environment) => environment.status),
+    events: Stream.unwrap(Effect.map(service, (environment) => environment.events)),
+    shutdown: use((environment) => environment.shutdown)
+  }
+  return Object.assign(service, statics)
+}

@@ -1,0 +1,77 @@
+/** What the parts of one environment share. */
+import * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import type * as Path from "effect/Path"
+import * as Predicate from "effect/Predicate"
+import type { Resolved } from "../EnvironmentConfig.ts"
+import type { EventHub } from "../EventHandler.ts"
+import type { SessionId } from "../Id.ts"
+import type { SandboxDriver } from "../SandboxDriver.ts"
+import { describe, EnvironmentClosedError, isStateError } from "../SandboxError.ts"
+import type { ErrorInfo, SandboxEvent } from "../SandboxEvent.ts"
+import type { EnvironmentStatus } from "../SandboxStatus.ts"
+import type { SessionRuntime } from "./sandboxRuntime.ts"
+
+export interface Engine {
+  readonly config: Resolved
+  readonly driver: SandboxDriver["Service"]
+  readonly hub: EventHub["Service"]
+  readonly clock: Clock.Clock
+  readonly path: Path.Path
+  /** The services that features asked the environment's layer for. */
+  readonly services: Context.Context<never>
+  /** Runs work that belongs to the environment; ended with it. */
+  readonly background: <A, E>(effect: Effect.Effect<A, E>) => Fiber.Fiber<A, E>
+  /** The sessions that are open or ending, by id. */
+  readonly sessions: Map<SessionId, SessionRuntime>
+  /** Shuts the environment down, once; whoever comes second waits for the first (H5). */
+  readonly shutDown: (reason?: unknown) => Effect.Effect<void>
+  status: EnvironmentStatus
+  created: number
+  destroyed: number
+  /** Sandboxes whose driver could not take them down completely (F23). */
+  leaked: number
+}
+
+export const now = (engine: Engine): number => engine.clock.currentTimeMillisUnsafe()
+
+/** Publishes an event if anyone listens. */
+export const emit = (engine: Engine, event: (timestamp: number) => SandboxEvent): void => {
+  if (engine.hub.isObserved()) engine.hub.publish(event(now(engine)))
+}
+
+export const closedError = (engine: Engine): EnvironmentClosedError =>
+  new EnvironmentClosedError({ environmentId: engine.config.id, status: engine.status })
+
+/** An error as events tell it. */
+export const errorInfo = (error: unknown): ErrorInfo => ({
+  tag: Predicate.hasProperty(error, "_tag") && Predicate.isString(error._tag)
+    ? error._tag
+    : Predicate.isError(error)
+    ? error.name
+    : typeof error,
+  message: describe(error),
+  isStateError: isStateError(error)
+})
+
+/** The error of a cause as events tell it: a state error first, then failures, defects, and interruption. */
+export const causeInfo = (cause: Cause.Cause<unknown>): ErrorInfo => {
+  const errors = cause.reasons.flatMap((reason) =>
+    Cause.isFailReason(reason) ? [reason.error] : Cause.isDieReason(reason) ? [reason.defect] : []
+  )
+  const error = errors.find(isStateError) ?? errors[0]
+  return errors.length === 0 ? { tag: "Interrupted", message: "interrupted", isStateError: false } : errorInfo(error)
+}
+
+/**
+ * Provides a feature's effect with everything. Features are kept without their types; the environment's type makes
+ * sure that `services` holds what they ask for.
+ */
+export const provide = <A, E>(
+  effect: Effect.Effect<A, E, unknown>,
+  services: Context.Context<never>
+): Effect.Effect<A, E> =>
+  Effect.provideContext(effect as Effect.Effect<A, E>, services) // the cast is the sentence above

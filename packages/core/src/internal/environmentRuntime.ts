@@ -1,0 +1,425 @@
+/** One environment at work: start, sessions, housekeeping, shutdown. */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FiberSet from "effect/FiberSet"
+import * as Option from "effect/Option"
+import * as Path from "effect/Path"
+import * as Random from "effect/Random"
+import * as Scope from "effect/Scope"
+import type { Resolved } from "../EnvironmentConfig.ts"
+import * as EventHandler from "../EventHandler.ts"
+import * as Feature from "../Feature.ts"
+import { type FeatureId, ImageId, SessionId } from "../Id.ts"
+import { SandboxDriver } from "../SandboxDriver.ts"
+import {
+  DuplicateSessionError,
+  EnvironmentClosedError,
+  FeatureNotApplicableError,
+  SessionLimitError,
+  UnknownImageError
+} from "../SandboxError.ts"
+import type { EnvironmentStatus } from "../SandboxStatus.ts"
+import * as bounded from "./bounded.ts"
+import { causeInfo, closedError, emit, type Engine, errorInfo, now, provide } from "./engine.ts"
+import { type HostPart, ImagePool } from "./imagePool.ts"
+import type { SandboxRuntime, SessionRuntime } from "./sandboxRuntime.ts"
+
+/** How long shutdown waits for handlers; their layers wait once more when they close. */
+const drainTimeoutMillis = 10_000
+
+interface Host {
+  readonly feature: Feature.Any
+  readonly scope: Scope.Closeable
+  active: Feature.Active | undefined
+}
+
+export class EnvironmentRuntime implements Engine {
+  readonly config: Resolved
+  readonly driver: SandboxDriver["Service"]
+  readonly hub: EventHandler.EventHub["Service"]
+  readonly clock: Clock.Clock
+  readonly path: Path.Path
+  readonly services: Context.Context<never>
+  readonly background: Engine["background"]
+  readonly sessions = new Map<SessionId, SessionRuntime>()
+  readonly pools = new Map<string, ImagePool>()
+  status: EnvironmentStatus = "Created"
+  created = 0
+  destroyed = 0
+  leaked = 0
+  private readonly startedAt: number
+  private readonly random: { nextDoubleUnsafe(): number }
+  private readonly housekeepIntervals: ReadonlyMap<FeatureId, number>
+  private readonly hosts: Array<Host> = []
+  /** Completed when the environment is offline. */
+  private readonly offline = Deferred.makeUnsafe<void>()
+  private housekeepingCounter = 0
+
+  constructor(options: {
+    readonly config: Resolved
+    readonly driver: SandboxDriver["Service"]
+    readonly hub: EventHandler.EventHub["Service"]
+    readonly clock: Clock.Clock
+    readonly path: Path.Path
+    readonly services: Context.Context<never>
+    readonly background: Engine["background"]
+    readonly random: { nextDoubleUnsafe(): number }
+  }) {
+    this.config = options.config
+    this.driver = options.driver
+    this.hub = options.hub
+    this.clock = options.clock
+    this.path = options.path
+    this.services = options.services
+    this.background = options.background
+    this.random = options.random
+    this.startedAt = now(this)
+    this.housekeepIntervals = new Map(
+      options.config.features.flatMap((feature) =>
+        feature.housekeepInterval === undefined
+          ? []
+          : [[feature.id, Duration.toMillis(feature.housekeepInterval)] as const]
+      )
+    )
+  }
+
+  private facts(timestamp: number) {
+    return { environmentId: this.config.id, timestamp }
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Starting
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** Host features, then the sandboxes of all images; on failure everything is taken down again (L9). */
+  readonly start: Effect.Effect<void, unknown> = Effect.suspend(() => {
+    const started = now(this)
+    emit(this, (timestamp) => ({ _tag: "EnvironmentStarting", ...this.facts(timestamp) }))
+    const bringUp = Effect.gen({ self: this }, function*() {
+      for (const feature of this.config.features) if (feature.kind === "host") yield* this.setUpHost(feature)
+      for (const image of this.config.images) yield* this.poolOf(image)
+      yield* Effect.forEach(this.pools.values(), (pool) => pool.start, { concurrency: "unbounded", discard: true })
+    })
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(Effect.exit(restore(bringUp)), (result) => {
+        const exit = Exit.isSuccess(result) && this.status !== "Created" ? Exit.fail(closedError(this)) : result
+        if (Exit.isSuccess(exit)) {
+          this.status = "Online"
+          this.background(this.housekeeping)
+          for (const host of this.hosts) this.background(this.hostHousekeeping(host))
+          for (const pool of this.pools.values()) pool.heal()
+        }
+        emit(this, (timestamp) => ({
+          _tag: "EnvironmentStarted",
+          ...this.facts(timestamp),
+          durationMillis: timestamp - started,
+          error: Exit.isFailure(exit) ? causeInfo(exit.cause) : undefined
+        }))
+        return Exit.isSuccess(exit) ? Effect.void : Effect.andThen(this.shutDown(), Effect.failCause(exit.cause))
+      })
+    ).pipe(Effect.withSpan("environment.start", { attributes: { "environment.id": this.config.id } }))
+  })
+
+  private setUpHost(feature: Feature.Any): Effect.Effect<void, unknown> {
+    const host: Host = { feature, scope: Scope.makeUnsafe(), active: undefined }
+    this.hosts.push(host)
+    const started = now(this)
+    return Effect.onExit(
+      provide(feature.setup, Context.add(this.services, Scope.Scope, host.scope)),
+      (exit) =>
+        Effect.sync(() =>
+          emit(this, (timestamp) => ({
+            _tag: "FeatureSetUp",
+            ...this.facts(timestamp),
+            featureId: feature.id,
+            durationMillis: timestamp - started,
+            error: Exit.isFailure(exit) ? causeInfo(exit.cause) : undefined
+          }))
+        )
+    ).pipe(Effect.map((active) => {
+      host.active = active
+    }))
+  }
+
+  private readonly hostParts = (): ReadonlyArray<HostPart> => this.hosts
+
+  private poolOf(image: string): Effect.Effect<ImagePool> {
+    return Effect.suspend(() => {
+      const known = this.pools.get(image)
+      if (known !== undefined) return Effect.succeed(known)
+      const isListed = this.config.images.some((listed) => listed === image)
+      const { max, min } = this.config.poolSize(image)
+      return this.config.loadBalancer.make<SandboxRuntime>().pipe(
+        Effect.map((ready) => {
+          const raced = this.pools.get(image)
+          if (raced !== undefined) return raced
+          const pool = new ImagePool({
+            engine: this,
+            image: ImageId.make(image),
+            min: isListed ? min : 0, // P5
+            max,
+            ready,
+            features: this.config.features.filter((feature) => feature.kind === "sandbox" && Feature.appliesTo(feature, image)),
+            housekeepIntervals: this.housekeepIntervals,
+            hostParts: this.hostParts
+          })
+          this.pools.set(image, pool)
+          return pool
+        })
+      )
+    })
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Sessions
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** The image for a request: the one named, else the first that all the wanted features apply to. */
+  private imageFor(
+    image: string | undefined,
+    features: ReadonlyArray<Feature.Any>
+  ): Effect.Effect<string, UnknownImageError | FeatureNotApplicableError> {
+    const { id: environmentId, images } = this.config
+    const inapplicable = (feature: Feature.Any, to: string | undefined) =>
+      Effect.fail(
+        new FeatureNotApplicableError({ environmentId, featureId: feature.id, image: to, patterns: feature.images })
+      )
+    const known = (feature: Feature.Any): boolean => this.config.features.some((one) => one.id === feature.id)
+    const stranger = features.find((feature) => !known(feature))
+    if (stranger !== undefined) return inapplicable(stranger, image)
+    if (image !== undefined) {
+      if (!images.some((listed) => listed === image) && !this.config.isDynamic(image)) {
+        return Effect.fail(new UnknownImageError({ environmentId, image, images: [...images] }))
+      }
+      const misfit = features.find((feature) => !Feature.appliesTo(feature, image))
+      return misfit === undefined ? Effect.succeed(image) : inapplicable(misfit, image)
+    }
+    const fit = images.find((listed) => features.every((feature) => Feature.appliesTo(feature, listed)))
+    if (fit !== undefined) return Effect.succeed(fit)
+    const [first] = features
+    return first === undefined
+      ? Effect.fail(new UnknownImageError({ environmentId, image: "", images: [] }))
+      : inapplicable(first, undefined)
+  }
+
+  private newSessionId(): SessionId {
+    let digits = ""
+    for (let i = 0; i < 4; i++) {
+      digits += Math.floor(this.random.nextDoubleUnsafe() * 0x1_0000_0000).toString(16).padStart(8, "0")
+    }
+    return SessionId.make(`session-${digits}`)
+  }
+
+  /** A running session. Must be called in an uninterruptible region; only what `restore` wraps may be interrupted. */
+  openSession(
+    options: {
+      readonly image?: string | undefined
+      readonly id?: string | undefined
+      readonly features?: ReadonlyArray<Feature.Any> | undefined
+    },
+    restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  ): Effect.Effect<SessionRuntime, unknown> {
+    return Effect.gen({ self: this }, function*() {
+      if (this.status !== "Online") return yield* closedError(this)
+      const image = yield* this.imageFor(options.image, options.features ?? [])
+      const id = options.id === undefined || options.id === "" ? this.newSessionId() : SessionId.make(options.id)
+      if (this.sessions.has(id) || this.reserved.has(id)) {
+        return yield* new DuplicateSessionError({ environmentId: this.config.id, sessionId: id })
+      }
+      this.reserved.add(id)
+      const pool = this.pools.get(image) ?? (yield* this.poolOf(image))
+      const opened = Effect.gen({ self: this }, function*() {
+        const started = now(this)
+        while (true) {
+          const sandbox = yield* pool.acquire(restore)
+          const session = yield* sandbox.openSession(id, now(this) - started, restore)
+          if (session === undefined) continue
+          this.sessions.set(id, session)
+          return session
+        }
+      })
+      const session = yield* Effect.ensuring(opened, Effect.sync(() => this.reserved.delete(id)))
+      this.limit(session, id)
+      return session
+    })
+  }
+
+  /** Ids of sessions that are not open yet. */
+  private readonly reserved = new Set<SessionId>()
+
+  /** Watches over the limits of a session (S6). */
+  private limit(session: SessionRuntime, sessionId: SessionId): void {
+    const { sessionIdleTimeout, sessionLifetime } = this.config
+    const stop = (limit: "lifetime" | "idle", limitMillis: number) =>
+      session.stop(new SessionLimitError({ sessionId, sandboxId: session.sandbox.id, limit, limitMillis }))
+    const watch = (effect: Effect.Effect<void>): void => {
+      // The end of the session is awaited in the background: it must not interrupt itself.
+      const timer = this.background(effect)
+      this.background(Effect.andThen(Deferred.await(session.ended), Effect.sync(() => timer.interruptUnsafe())))
+    }
+    if (sessionLifetime !== undefined) watch(Effect.delay(Effect.suspend(() => stop("lifetime", sessionLifetime)), sessionLifetime))
+    if (sessionIdleTimeout !== undefined) {
+      const idle: Effect.Effect<void> = Effect.suspend(() => {
+        const left = sessionIdleTimeout - session.idleMillis
+        return left <= 0 ? stop("idle", sessionIdleTimeout) : Effect.andThen(Effect.sleep(left), idle)
+      })
+      watch(idle)
+    }
+  }
+
+  /** A session of one host feature alone, without a sandbox (L19). */
+  hostSession(featureId: FeatureId): Effect.Effect<Context.Context<never>, unknown, Scope.Scope> {
+    return Effect.gen({ self: this }, function*() {
+      if (this.status !== "Online") return yield* closedError(this)
+      const host = this.hosts.find((one) => one.feature.id === featureId)
+      const session = host?.active?.session
+      if (session === undefined) return Context.empty()
+      const scope = yield* Scope.Scope
+      return yield* provide(session, Context.add(this.services, Scope.Scope, scope))
+    })
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Housekeeping
+  // -------------------------------------------------------------------------------------------------------------------
+
+  private readonly housekeeping: Effect.Effect<void> = Effect.suspend(() => {
+    const { housekeepInterval, idleTimeToLive } = this.config
+    const interval = Math.min(housekeepInterval, idleTimeToLive ?? housekeepInterval)
+    const round = Effect.sync(() => {
+      const started = now(this)
+      let missing = 0
+      for (const pool of this.pools.values()) {
+        pool.shrink()
+        missing += pool.heal()
+      }
+      emit(this, (timestamp) => ({
+        _tag: "EnvironmentHousekeepingDone",
+        ...this.facts(timestamp),
+        durationMillis: timestamp - started,
+        counter: this.housekeepingCounter++,
+        started: missing
+      }))
+    })
+    return Effect.forever(Effect.delay(round, interval))
+  })
+
+  private hostHousekeeping(host: Host): Effect.Effect<void> {
+    const interval = this.housekeepIntervals.get(host.feature.id)
+    const housekeep = host.active?.housekeep
+    if (interval === undefined || housekeep === undefined) return Effect.void
+    let counter = 0
+    const round = Effect.suspend(() => {
+      const started = now(this)
+      return Effect.flatMap(Effect.exit(Effect.scoped(provide(housekeep, this.services))), (exit) => {
+        emit(this, (timestamp) => ({
+          _tag: "FeatureHousekeepingDone",
+          ...this.facts(timestamp),
+          featureId: host.feature.id,
+          counter: counter++,
+          durationMillis: timestamp - started,
+          error: Exit.isFailure(exit) ? causeInfo(exit.cause) : undefined
+        }))
+        return Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause)
+          ? Effect.void
+          : this.shutDown(Cause.squash(exit.cause)) // H4
+      })
+    })
+    return Effect.whileLoop({
+      while: () => this.status === "Online",
+      body: () => Effect.delay(round, interval),
+      step: () => {}
+    })
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Shutdown
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /**
+   * Ends the sessions, takes all sandboxes down, then the host features, and returns when every event was handled.
+   * Never fails; the work is done once, in a fiber of its own, so that a caller may be interrupted (H5, L12).
+   */
+  readonly shutDown = (reason?: unknown): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      if (this.status === "Created" || this.status === "Online") {
+        this.status = "ShuttingDown"
+        // Detached: it must outlive whoever asks for it; `offline` tells when it is done.
+        return Effect.andThen(
+          Effect.forkDetach(this.takeDown(reason), { startImmediately: true }),
+          Deferred.await(this.offline)
+        )
+      }
+      return Deferred.await(this.offline)
+    })
+
+  private takeDown(reason: unknown): Effect.Effect<void> {
+    return Effect.uninterruptible(Effect.gen({ self: this }, function*() {
+      const started = now(this)
+      emit(this, (timestamp) => ({
+        _tag: "EnvironmentShuttingDown",
+        ...this.facts(timestamp),
+        lifetimeMillis: timestamp - this.startedAt,
+        error: reason === undefined ? undefined : errorInfo(reason)
+      }))
+      const closed = new EnvironmentClosedError({ environmentId: this.config.id, status: this.status })
+      for (const pool of this.pools.values()) pool.close(closed)
+      const sandboxes = [...this.pools.values()].flatMap((pool) => [...pool.live])
+      // One teardown for each of: the bodies, the session's features, the sandbox's features, the driver's instance.
+      const patience = this.config.teardownTimeout * (3 + 2 * this.config.features.length)
+      yield* Effect.forEach(sandboxes, (sandbox) => {
+        sandbox.stop(closed)
+        return Effect.timeoutOption(Deferred.await(sandbox.offline), patience)
+      }, { concurrency: this.config.concurrency, discard: true })
+      for (const host of this.hosts.toReversed()) {
+        const begun = now(this)
+        const cause = yield* bounded.failure(Scope.close(host.scope, Exit.void), this.config.teardownTimeout)
+        emit(this, (timestamp) => ({
+          _tag: "FeatureTornDown",
+          ...this.facts(timestamp),
+          featureId: host.feature.id,
+          durationMillis: timestamp - begun,
+          error: cause === undefined ? undefined : causeInfo(cause)
+        }))
+      }
+      this.status = "Offline"
+      emit(this, (timestamp) => ({
+        _tag: "EnvironmentShutDown",
+        ...this.facts(timestamp),
+        durationMillis: timestamp - started,
+        lifetimeMillis: timestamp - this.startedAt
+      }))
+      yield* Effect.timeoutOption(this.hub.drain, drainTimeoutMillis)
+      Deferred.doneUnsafe(this.offline, Exit.void)
+    }))
+  }
+}
+
+/** Makes and starts an environment; closing the scope shuts it down. */
+export const make = Effect.fnUntraced(function*(config: Resolved) {
+  const driver = yield* SandboxDriver
+  const services = yield* Effect.context<never>()
+  const hub = Option.getOrUndefined(yield* Effect.serviceOption(EventHandler.EventHub)) ?? (yield* EventHandler.make)
+  const clock = yield* Clock.Clock
+  const random = yield* Random.Random
+  const path = yield* Path.Path.pipe(Effect.provide(Path.layer))
+  const run = yield* FiberSet.makeRuntime<never>()
+  const environment = new EnvironmentRuntime({
+    config,
+    driver,
+    hub,
+    clock,
+    path,
+    services,
+    random,
+    background: (effect) => run(effect)
+  })
+  yield* Effect.addFinalizer(() => environment.shutDown())
+  yield* environment.start
+  return environment
+})

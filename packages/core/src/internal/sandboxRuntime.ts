@@ -1,0 +1,750 @@
+/**
+ * One sandbox and its sessions, from the first move to the last. The only place that writes a sandbox's status.
+ *
+ * Everything between two `yield*`s is atomic, so no locks are needed; what may be interrupted is marked by `restore`.
+ */
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
+import * as Feature from "../Feature.ts"
+import { sandboxId, type SandboxId, type SessionId } from "../Id.ts"
+import type { SandboxInstance } from "../SandboxDriver.ts"
+import {
+  describe,
+  type EnvironmentClosedError,
+  FeatureTeardownError,
+  hasUserError,
+  SandboxStateError,
+  type SessionLimitError,
+  SessionTeardownError,
+  stateErrors
+} from "../SandboxError.ts"
+import { Session } from "../Session.ts"
+import * as SandboxStatus from "../SandboxStatus.ts"
+import * as bounded from "./bounded.ts"
+import { causeInfo, emit, type Engine, errorInfo, now, provide } from "./engine.ts"
+import type { ImagePool } from "./imagePool.ts"
+import * as sandboxServices from "./sandboxServices.ts"
+
+/** Why a session is ended from outside. */
+export type StopReason = SandboxStateError | SessionLimitError | EnvironmentClosedError
+
+/** One feature that was set up, for a sandbox or for a session. */
+interface Part {
+  readonly feature: Feature.Any
+  readonly scope: Scope.Closeable
+  active: Feature.Active | undefined
+}
+
+/** What teardown raised: feature → cause. */
+type TeardownErrors = { [featureId: string]: Cause.Cause<unknown> }
+
+export class SandboxRuntime {
+  readonly engine: Engine
+  readonly pool: ImagePool
+  readonly id: SandboxId
+  readonly slot: number
+  readonly generation: number
+  readonly createdAt: number
+  readonly stateErrors: Array<SandboxStateError> = []
+  /** Completed with what teardown raised, once the sandbox is offline. */
+  readonly offline = Deferred.makeUnsafe<FeatureTeardownError | undefined>()
+  status: SandboxStatus.SandboxStatus = "Created"
+  /** Since when it has had its status. */
+  since: number
+  served = 0
+  /** Whether it has been ready once: only such a sandbox is missed when it goes. */
+  wasReady = false
+  /** The death that the driver reported. */
+  death: SandboxStateError | undefined
+  /** The session that is prepared or running. */
+  session: SessionRuntime | undefined
+  /** The features that were set up, in that order. */
+  private readonly parts: Array<Part> = []
+  /** Holds the driver's instance. */
+  private readonly scope = Scope.makeUnsafe()
+  private instance: SandboxInstance | undefined
+  private services: Context.Context<never> = Context.empty()
+  /** Set when the sandbox must go as soon as it can; fails whoever sets it up. */
+  private readonly stopped = Deferred.makeUnsafe<never, StopReason>()
+  private stopReason: StopReason | undefined
+  /** The check that runs now; interrupted by any set-up or teardown (H1). */
+  private check: Fiber.Fiber<unknown, unknown> | undefined
+
+  constructor(engine: Engine, pool: ImagePool, slot: number, generation: number) {
+    this.engine = engine
+    this.pool = pool
+    this.slot = slot
+    this.generation = generation
+    this.id = sandboxId(engine.config.id, pool.image, slot, generation)
+    this.createdAt = now(engine)
+    this.since = this.createdAt
+    pool.counts.Created++
+  }
+
+  /** The one writer of `status`. An illegal move is a defect (I5). */
+  move(to: SandboxStatus.SandboxStatus): void {
+    const from = this.status
+    if (!SandboxStatus.isLegal(from, to)) throw new Error(`${this.id}: illegal move from ${from} to ${to}`)
+    const at = now(this.engine)
+    this.status = to
+    if (to === "Ready") this.wasReady = true
+    this.pool.counts[from]--
+    this.pool.counts[to]++
+    emit(this.engine, (timestamp) => ({
+      _tag: "SandboxStatusChanged",
+      ...this.facts(timestamp),
+      from,
+      to,
+      spentMillis: at - this.since,
+      sessionId: this.session?.id
+    }))
+    this.since = at
+  }
+
+  facts(timestamp: number) {
+    return { environmentId: this.engine.config.id, timestamp, sandboxId: this.id, image: this.pool.image }
+  }
+
+  get isCondemned(): boolean {
+    return this.stopReason !== undefined || this.stateErrors.length > 0
+  }
+
+  /** Remembers a state error; the same one once (X3). */
+  record(error: SandboxStateError): void {
+    if (!this.stateErrors.includes(error)) this.stateErrors.push(error)
+  }
+
+  /** The sandbox is broken: recorded, its session ends, it goes offline (X3, S4). */
+  condemn(error: SandboxStateError): void {
+    this.record(error)
+    this.stop(error)
+  }
+
+  /** Makes the sandbox go offline as soon as its status allows. May be called at any time, by anyone. */
+  stop(reason: StopReason): void {
+    if (this.stopReason !== undefined) return
+    this.stopReason = reason
+    Deferred.doneUnsafe(this.stopped, Exit.fail(reason))
+    switch (this.status) {
+      case "Ready":
+        this.pool.ready.remove(this)
+        this.engine.background(this.shutDown(describe(reason)))
+        return
+      case "InSession":
+        if (this.session !== undefined) this.engine.background(this.session.stop(reason))
+        return
+      case "Created":
+      case "SettingUp": // whoever sets it up is failed by `stopped`
+      case "Acquired": // whoever acquired it looks before it starts a session
+      case "ExitingSession": // the end of the session looks
+      case "ShuttingDown":
+      case "Offline":
+        return
+    }
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Coming up
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** Brings the sandbox up until it could be handed out; when that fails or is interrupted, it is offline afterwards. */
+  readonly start: Effect.Effect<void, unknown> = Effect.suspend(() => {
+    this.move("SettingUp")
+    return this.guardedSetUp(
+      Effect.gen({ self: this }, function*() {
+        yield* this.create
+        yield* this.setUpFeatures
+        if (this.pool.isProactive) yield* this.prepare
+      }),
+      (exit, durationMillis) =>
+        emit(this.engine, (timestamp) => ({
+          _tag: "SandboxStarted",
+          ...this.facts(timestamp),
+          durationMillis,
+          error: Exit.isFailure(exit) ? causeInfo(exit.cause) : undefined,
+          isolation: this.instance?.isolation?.level,
+          isolationFallback: this.instance?.isolation?.fallback?.reason
+        }))
+    )
+  })
+
+  /** After a session: removes its traces and sets up the next (S1, S3). */
+  readonly refresh: Effect.Effect<void, unknown> = Effect.suspend(() =>
+    this.guardedSetUp(
+      Effect.gen({ self: this }, function*() {
+        if (this.instance !== undefined) yield* this.instance.reset
+        if (this.pool.isProactive) yield* this.prepare
+      }),
+      () => {}
+    )
+  )
+
+  /** Set-up that ends when the sandbox dies or has to go, and is followed by the whole teardown when it fails (I1). */
+  private guardedSetUp(
+    setUp: Effect.Effect<void, unknown>,
+    onEnd: (exit: Exit.Exit<void, unknown>, durationMillis: number) => void
+  ): Effect.Effect<void, unknown> {
+    return Effect.uninterruptibleMask((restore) => {
+      const started = now(this.engine)
+      return Effect.flatMap(Effect.exit(restore(this.unlessStopped(setUp))), (result) => {
+        const exit = Exit.isSuccess(result) && this.stopReason !== undefined ? Exit.fail(this.stopReason) : result
+        onEnd(exit, now(this.engine) - started)
+        if (Exit.isSuccess(exit)) return Effect.void
+        for (const error of stateErrors(exit.cause)) this.record(error)
+        return Effect.andThen(this.shutDown(`set-up failed: ${causeInfo(exit.cause).message}`), Effect.failCause(exit.cause))
+      })
+    })
+  }
+
+  /** Runs set-up; fails as soon as the sandbox must go. */
+  private unlessStopped<A, E>(setUp: Effect.Effect<A, E>): Effect.Effect<A, E | StopReason> {
+    return Effect.raceFirst(setUp, Deferred.await(this.stopped))
+  }
+
+  private readonly create = Effect.suspend(() => {
+    const { config, driver } = this.engine
+    const create = driver.create({
+      environmentId: config.id,
+      sandboxId: this.id,
+      image: this.pool.image,
+      slot: this.slot,
+      generation: this.generation
+    })
+    return Effect.flatMap(Scope.provide(create, this.scope), (instance) => {
+      this.instance = instance
+      this.services = Context.merge(
+        this.engine.services,
+        sandboxServices.make({ sandbox: this, instance, session: undefined, scope: this.scope })
+      )
+      const watch = Effect.catchCause(instance.awaitDeath, (cause) =>
+        Effect.sync(() => {
+          if (Cause.hasInterruptsOnly(cause)) return
+          const error = stateErrors(cause)[0] ??
+            new SandboxStateError({ sandboxId: this.id, operation: "awaitDeath", cause: Cause.squash(cause) })
+          this.death = error
+          this.condemn(error)
+        }))
+      return Effect.forkIn(watch, this.scope, { startImmediately: true })
+    }).pipe(Effect.withSpan("sandbox.create", { attributes: { "sandbox.id": this.id, "sandbox.image": this.pool.image } }))
+  })
+
+  private readonly setUpFeatures = Effect.suspend(() =>
+    Effect.forEach(this.pool.features, (feature) => {
+      const part: Part = { feature, scope: Scope.makeUnsafe(), active: undefined }
+      this.parts.push(part)
+      const user = { sandbox: this, instance: this.instanceOrDie, session: undefined, scope: part.scope }
+      const services = sandboxServices.forFeature(this.services, user, feature.id)
+      const setUp = provide(feature.setup, Context.add(services, Scope.Scope, part.scope))
+      return Effect.map(
+        this.observed(setUp, `setup ${feature.id}`, (durationMillis, error) =>
+          emit(this.engine, (timestamp) => ({
+            _tag: "FeatureSetUp",
+            ...this.facts(timestamp),
+            featureId: feature.id,
+            durationMillis,
+            error
+          }))),
+        (active) => {
+          part.active = active
+        }
+      )
+    }, { discard: true })
+  )
+
+  private get instanceOrDie(): SandboxInstance {
+    if (this.instance === undefined) throw new Error(`${this.id} was used before it was created`)
+    return this.instance
+  }
+
+  /** Sets up a session for someone who may not have come yet (S3). */
+  private readonly prepare = Effect.suspend(() => {
+    const session = new SessionRuntime(this)
+    this.session = session
+    const user = { sandbox: this, instance: this.instanceOrDie, session, scope: session.scope }
+    session.context = Context.merge(this.services, sandboxServices.make(user))
+    return Effect.forEach(this.sessionFeatures(), ({ active, feature }) => {
+      const part: Part = { feature, scope: Scope.makeUnsafe(), active }
+      session.parts.push(part)
+      const services = sandboxServices.forFeature(session.context, { ...user, scope: part.scope }, feature.id)
+      const setUp = provide(active.session ?? Effect.succeed(Context.empty()), Context.add(services, Scope.Scope, part.scope))
+      return Effect.map(
+        this.observed(setUp, `session ${feature.id}`, (durationMillis, error) =>
+          emit(this.engine, (timestamp) => ({
+            _tag: "FeatureSessionSetUp",
+            ...this.facts(timestamp),
+            featureId: feature.id,
+            sessionId: session.id,
+            durationMillis,
+            error
+          }))),
+        (provided) => {
+          session.context = Context.merge(session.context, provided)
+        }
+      )
+    }, { discard: true })
+  })
+
+  private sessionFeatures(): ReadonlyArray<{ readonly feature: Feature.Any; readonly active: Feature.Active }> {
+    return [...this.pool.hostParts(), ...this.parts].flatMap(({ active, feature }) =>
+      active?.session === undefined ? [] : [{ feature, active }]
+    )
+  }
+
+  /** A span around an effect and a note of how it ended. */
+  private observed<A, E>(
+    effect: Effect.Effect<A, E>,
+    name: string,
+    note: (durationMillis: number, error: ReturnType<typeof errorInfo> | undefined) => void
+  ): Effect.Effect<A, E> {
+    return Effect.suspend(() => {
+      const started = now(this.engine)
+      return Effect.onExit(effect, (exit) =>
+        Effect.sync(() => note(now(this.engine) - started, Exit.isFailure(exit) ? causeInfo(exit.cause) : undefined)))
+    }).pipe(Effect.withSpan(name, { attributes: { "sandbox.id": this.id, "sandbox.image": this.pool.image } }))
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Sessions
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /**
+   * Turns an acquired sandbox into a running session. Fails like the features' session set-up does; the sandbox is
+   * then on its way offline. Nothing is returned when it turned out to be dead before anything was done (F21).
+   */
+  openSession(
+    id: SessionId,
+    waitedMillis: number,
+    restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  ): Effect.Effect<SessionRuntime | undefined, unknown> {
+    return Effect.gen({ self: this }, function*() {
+      if (this.check !== undefined) yield* Fiber.interrupt(this.check)
+      if (this.isCondemned) {
+        this.engine.background(this.shutDown("broken before its session started"))
+        return undefined
+      }
+      const started = now(this.engine)
+      this.move("SettingUp")
+      if (this.session === undefined) {
+        const exit = yield* Effect.exit(restore(this.unlessStopped(this.prepare)))
+        if (Exit.isFailure(exit)) {
+          for (const error of stateErrors(exit.cause)) this.record(error)
+          emit(this.engine, (timestamp) => ({
+            _tag: "SessionStarted",
+            ...this.facts(timestamp),
+            sessionId: id,
+            waitedMillis,
+            durationMillis: timestamp - started,
+            error: causeInfo(exit.cause)
+          }))
+          this.engine.background(this.shutDown(`session set-up failed: ${causeInfo(exit.cause).message}`))
+          return yield* Effect.failCause(exit.cause)
+        }
+      }
+      const session = this.session
+      if (session === undefined) return yield* Effect.die(new Error(`${this.id} has no session after its set-up`))
+      session.open(id)
+      this.move("InSession")
+      emit(this.engine, (timestamp) => ({
+        _tag: "SessionStarted",
+        ...this.facts(timestamp),
+        sessionId: id,
+        waitedMillis,
+        durationMillis: timestamp - started
+      }))
+      return session
+    })
+  }
+
+  /** Interrupts a check that runs, before set-up or teardown (H1). */
+  readonly quiesce: Effect.Effect<void> = Effect.suspend(() =>
+    this.check === undefined ? Effect.void : Fiber.interrupt(this.check)
+  )
+
+  /** What becomes of the sandbox when its session has ended. */
+  afterSession(teardownFailed: boolean): Effect.Effect<FeatureTeardownError | undefined> {
+    return Effect.suspend((): Effect.Effect<FeatureTeardownError | undefined> => {
+      this.session = undefined
+      this.served++
+      this.pool.served++
+      const reason = this.isCondemned
+        ? "broken"
+        : teardownFailed
+        ? "the teardown of its session failed"
+        : this.engine.status !== "Online"
+        ? "the environment shuts down"
+        : this.recycleReason()
+      if (!this.pool.isPooled) return this.shutDown(reason ?? "not pooled")
+      if (reason !== undefined) {
+        this.engine.background(this.shutDown(reason))
+        return Effect.succeed(undefined)
+      }
+      if (this.pool.isProactive) this.move("SettingUp")
+      this.engine.background(Effect.matchCauseEffect(this.refresh, {
+        onFailure: (cause) => this.pool.backgroundFailed(cause),
+        onSuccess: () => Effect.sync(() => this.pool.offer(this))
+      }))
+      return Effect.succeed(undefined)
+    })
+  }
+
+  /** Why a sandbox that works should be replaced all the same (P6). */
+  recycleReason(): string | undefined {
+    const { maxLifetime, maxSessions } = this.engine.config
+    if (maxSessions !== undefined && this.served >= maxSessions) return `served ${maxSessions} sessions`
+    if (maxLifetime !== undefined && now(this.engine) - this.createdAt >= maxLifetime) return "reached its lifetime"
+    return undefined
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Health
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** The pings and the features' housekeeping, each at its interval, as long as the sandbox lives (H1). */
+  readonly housekeeping: Effect.Effect<void> = Effect.suspend(() => {
+    const { keepaliveInterval } = this.engine.config
+    const tasks: Array<{ readonly interval: number; due: number; readonly run: Effect.Effect<unknown, unknown> }> = []
+    const add = (interval: number, run: Effect.Effect<unknown, unknown>): void => {
+      tasks.push({ interval, due: now(this.engine) + interval, run })
+    }
+    if (keepaliveInterval > 0) add(keepaliveInterval, this.ping)
+    for (const part of this.parts) {
+      const interval = this.pool.housekeepIntervals.get(part.feature.id)
+      if (part.active?.housekeep === undefined || interval === undefined) continue
+      add(interval, this.housekeepFeature(part, part.active.housekeep))
+    }
+    if (tasks.length === 0) return Effect.void
+    let counter = 0
+    const round = Effect.gen({ self: this }, function*() {
+      const next = tasks.reduce((earliest, task) => Math.min(earliest, task.due), Number.POSITIVE_INFINITY)
+      yield* Effect.sleep(Math.max(0, next - now(this.engine)))
+      if (this.status !== "Ready" && this.status !== "InSession") {
+        for (const task of tasks) if (task.due <= now(this.engine)) task.due = now(this.engine) + task.interval
+        return
+      }
+      const started = now(this.engine)
+      const due = tasks.filter((task) => task.due <= started)
+      const fiber = yield* Effect.forkDetach(Effect.forEach(due, (task) => task.run, { discard: true })) // awaited below, or interrupted by `quiesce`
+      this.check = fiber
+      const exit = yield* Effect.onInterrupt(Fiber.await(fiber), () => Fiber.interrupt(fiber))
+      this.check = undefined
+      for (const task of due) task.due = now(this.engine) + task.interval
+      if (Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)) return
+      emit(this.engine, (timestamp) => ({
+        _tag: "SandboxHousekeepingDone",
+        ...this.facts(timestamp),
+        counter,
+        durationMillis: timestamp - started,
+        error: Exit.isFailure(exit) ? causeInfo(exit.cause) : undefined
+      }))
+      counter++
+      if (Exit.isFailure(exit)) {
+        this.condemn(
+          stateErrors(exit.cause)[0] ??
+            new SandboxStateError({ sandboxId: this.id, operation: "housekeeping", cause: Cause.squash(exit.cause) })
+        )
+      }
+    })
+    return Effect.whileLoop({ while: () => !this.isCondemned && this.status !== "Offline", body: () => round, step: () => {} })
+  })
+
+  private missed = 0
+
+  private readonly ping = Effect.suspend(() =>
+    Effect.flatMap(Effect.timeoutOption(this.instanceOrDie.ping, this.engine.config.pingTimeout), (answer) => {
+      this.missed = answer._tag === "Some" ? 0 : this.missed + 1
+      return this.missed < this.engine.config.missedPings ? Effect.void : Effect.fail(
+        new SandboxStateError({
+          sandboxId: this.id,
+          operation: "ping",
+          description: `${this.missed} pings in a row took longer than ${this.engine.config.pingTimeout} ms`
+        })
+      )
+    })
+  )
+
+  private housekeepFeature(part: Part, housekeep: Effect.Effect<unknown, unknown, unknown>): Effect.Effect<unknown, unknown> {
+    let counter = 0
+    const user = { sandbox: this, instance: this.instanceOrDie, session: undefined, scope: part.scope }
+    const services = sandboxServices.forFeature(this.services, user, part.feature.id)
+    return this.observed(
+      Effect.scoped(provide(housekeep, services)),
+      `housekeep ${part.feature.id}`,
+      (durationMillis, error) =>
+        emit(this.engine, (timestamp) => ({
+          _tag: "FeatureHousekeepingDone",
+          ...this.facts(timestamp),
+          featureId: part.feature.id,
+          counter: counter++,
+          durationMillis,
+          error
+        }))
+    )
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Going down
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /**
+   * Takes everything down, last set-up first, and never stops half-way (X6). Whoever comes second waits for the
+   * first. Not for a sandbox in a session: end the session.
+   */
+  shutDown(reason: string): Effect.Effect<FeatureTeardownError | undefined> {
+    return Effect.uninterruptible(Effect.suspend(() => {
+      if (this.status === "ShuttingDown" || this.status === "Offline") return Deferred.await(this.offline)
+      this.pool.ready.remove(this)
+      this.move("ShuttingDown")
+      return Effect.gen({ self: this }, function*() {
+        const started = now(this.engine)
+        yield* this.quiesce
+        const errors: TeardownErrors = {}
+        const prepared = this.session
+        this.session = undefined
+        if (prepared !== undefined) yield* prepared.tearDown(errors)
+        yield* this.tearDown(this.parts, errors, (part, durationMillis, error) =>
+          emit(this.engine, (timestamp) => ({
+            _tag: "FeatureTornDown",
+            ...this.facts(timestamp),
+            featureId: part.feature.id,
+            durationMillis,
+            error
+          })))
+        const destroyed = yield* bounded.failure(Scope.close(this.scope, Exit.void), this.engine.config.teardownTimeout)
+        if (destroyed !== undefined) {
+          this.engine.leaked++
+          this.noteTeardown(destroyed)
+        }
+        const error = Object.values(errors).some(hasUserError)
+          ? new FeatureTeardownError({ sandboxId: this.id, errors, hasUserError: true })
+          : undefined
+        this.move("Offline")
+        const told = destroyed === undefined ? error : Cause.squash(destroyed)
+        emit(this.engine, (timestamp) => ({
+          _tag: "SandboxShutDown",
+          ...this.facts(timestamp),
+          reason,
+          durationMillis: timestamp - started,
+          lifetimeMillis: timestamp - this.createdAt,
+          error: told === undefined ? undefined : errorInfo(told)
+        }))
+        this.pool.left(this)
+        Deferred.doneUnsafe(this.offline, Exit.succeed(error))
+        return error
+      })
+    }))
+  }
+
+  /** Closes the scopes of features, last first, each within its time limit; collects what they raise. */
+  tearDown(
+    parts: ReadonlyArray<Part>,
+    errors: TeardownErrors,
+    note: (part: Part, durationMillis: number, error: ReturnType<typeof errorInfo> | undefined) => void
+  ): Effect.Effect<void> {
+    return Effect.forEach(
+      parts.toReversed(),
+      (part) => {
+        const started = now(this.engine)
+        return Effect.map(bounded.failure(Scope.close(part.scope, Exit.void), this.engine.config.teardownTimeout), (cause) => {
+          note(part, now(this.engine) - started, cause === undefined ? undefined : causeInfo(cause))
+          if (cause === undefined) return
+          errors[part.feature.id] = cause
+          this.noteTeardown(cause)
+        })
+      },
+      { discard: true }
+    )
+  }
+
+  /** State errors found in teardown are recorded, not raised (X6). */
+  noteTeardown(cause: Cause.Cause<unknown>): void {
+    for (const error of stateErrors(cause)) this.record(error)
+  }
+}
+
+/** One session of a sandbox: prepared ahead of its user, open, ending, ended. */
+export class SessionRuntime {
+  readonly sandbox: SandboxRuntime
+  /** Holds the session's processes. */
+  readonly scope = Scope.makeUnsafe()
+  readonly parts: Array<Part> = []
+  /** Completed with what teardown raised, once the session is over. */
+  readonly ended = Deferred.makeUnsafe<SessionTeardownError | FeatureTeardownError | undefined>()
+  /** What programs in the session are given. */
+  context: Context.Context<never> = Context.empty()
+  id: SessionId | undefined
+  phase: "prepared" | "open" | "ending" | "ended" = "prepared"
+  startedAt = 0
+  /** Why it was ended from outside. */
+  reason: StopReason | undefined
+  lastActivity = 0
+  private activities = 0
+  private readonly bodies = new Set<Fiber.Fiber<unknown, unknown>>()
+
+  constructor(sandbox: SandboxRuntime) {
+    this.sandbox = sandbox
+  }
+
+  open(id: SessionId): void {
+    const { engine } = this.sandbox
+    this.id = id
+    this.phase = "open"
+    this.startedAt = now(engine)
+    this.lastActivity = this.startedAt
+    this.context = Context.add(
+      this.context,
+      Session,
+      Session.of({ id, sandboxId: this.sandbox.id, startedAt: this.startedAt })
+    )
+  }
+
+  enter(): void {
+    this.activities++
+  }
+
+  leave(): void {
+    this.activities--
+    this.lastActivity = now(this.sandbox.engine)
+  }
+
+  /** How long nothing has happened. */
+  get idleMillis(): number {
+    return this.activities > 0 ? 0 : now(this.sandbox.engine) - this.lastActivity
+  }
+
+  /**
+   * Runs a body in the session. When the session is ended from outside the body is interrupted at once and the caller
+   * gets the reason (S4, S6); a state error of this sandbox that leaves the body condemns it (X3).
+   */
+  run<A, E, R>(body: Effect.Effect<A, E, R>): Effect.Effect<A, E | StopReason, R> {
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.suspend(() => {
+        if (this.phase !== "open") {
+          return Effect.fail(this.reason ?? new SandboxStateError({
+            sandboxId: this.sandbox.id,
+            operation: "run",
+            description: `session ${this.id} is over`
+          }))
+        }
+        return Effect.flatMap(Effect.forkChild(body, { startImmediately: true }), (fiber) => {
+          this.bodies.add(fiber)
+          // It may have been ended while the body ran its first steps.
+          if (this.phase !== "open") fiber.interruptUnsafe()
+          return Effect.flatMap(
+            Effect.onInterrupt(restore(Fiber.await(fiber)), () => Fiber.interrupt(fiber)),
+            (exit) => {
+              this.bodies.delete(fiber)
+              return this.judge(exit)
+            }
+          ).pipe(Effect.ensuring(Effect.sync(() => this.bodies.delete(fiber))))
+        })
+      })
+    )
+  }
+
+  /** What the caller gets for the way in which a body ended. */
+  private judge<A, E>(exit: Exit.Exit<A, E>): Effect.Effect<A, E | StopReason> {
+    if (Exit.isSuccess(exit)) return exit
+    for (const error of stateErrors(exit.cause)) {
+      if (error.sandboxId === this.sandbox.id) this.sandbox.record(error)
+    }
+    if (this.reason !== undefined && (Cause.hasInterruptsOnly(exit.cause) || isBrokenChannel(this.reason, exit.cause))) {
+      return Effect.fail(this.reason)
+    }
+    return Effect.failCause(exit.cause)
+  }
+
+  /** Ends the session from outside: whoever runs in it is interrupted and gets the reason. */
+  stop(reason: StopReason): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (this.phase === "open") this.reason ??= reason
+      return Effect.asVoid(this.end(undefined))
+    })
+  }
+
+  /**
+   * Ends the session: bodies, then features last first, then processes. Happens once; whoever comes second waits for
+   * the first and gets the same (L14).
+   */
+  end(cause: Cause.Cause<unknown> | undefined): Effect.Effect<SessionTeardownError | FeatureTeardownError | undefined> {
+    return Effect.uninterruptible(Effect.suspend(() => {
+      if (this.phase !== "open") return Deferred.await(this.ended)
+      this.phase = "ending"
+      return Effect.gen({ self: this }, function*() {
+        const { engine } = this.sandbox
+        const { teardownTimeout } = engine.config
+        const started = now(engine)
+        if (this.bodies.size > 0) {
+          const bodies = [...this.bodies]
+          for (const body of bodies) body.interruptUnsafe()
+          yield* Effect.timeoutOption(Fiber.awaitAll(bodies), teardownTimeout)
+        }
+        yield* this.sandbox.quiesce
+        this.sandbox.move("ExitingSession")
+        if (cause !== undefined) {
+          for (const error of stateErrors(cause)) if (error.sandboxId === this.sandbox.id) this.sandbox.record(error)
+        }
+        const errors: TeardownErrors = {}
+        yield* this.tearDown(errors)
+        const failed = Object.keys(errors).length > 0
+        const sessionId = this.id
+        const teardownError = sessionId !== undefined && Object.values(errors).some(hasUserError)
+          ? new SessionTeardownError({ sandboxId: this.sandbox.id, sessionId, errors, hasUserError: true })
+          : undefined
+        if (sessionId !== undefined) {
+          engine.sessions.delete(sessionId)
+          const told = this.reason ?? this.sandbox.stateErrors[0] ??
+            (cause === undefined || Cause.hasInterruptsOnly(cause) ? teardownError : Cause.squash(cause))
+          emit(engine, (timestamp) => ({
+            _tag: "SessionEnded",
+            ...this.sandbox.facts(timestamp),
+            sessionId,
+            durationMillis: timestamp - started,
+            lifetimeMillis: timestamp - this.startedAt,
+            error: told === undefined ? undefined : errorInfo(told)
+          }))
+        }
+        const shutdownError = yield* this.sandbox.afterSession(failed)
+        const result = teardownError ?? shutdownError
+        Deferred.doneUnsafe(this.ended, Exit.succeed(result))
+        return result
+      })
+    }))
+  }
+
+  /** Takes down what the session's set-up has put up, also half a set-up (L15). */
+  tearDown(errors: TeardownErrors): Effect.Effect<void> {
+    return Effect.gen({ self: this }, function*() {
+      const { engine } = this.sandbox
+      yield* this.sandbox.tearDown(this.parts, errors, (part, durationMillis, error) =>
+        emit(engine, (timestamp) => ({
+          _tag: "FeatureSessionTornDown",
+          ...this.sandbox.facts(timestamp),
+          featureId: part.feature.id,
+          sessionId: this.id,
+          durationMillis,
+          error
+        })))
+      this.phase = "ended"
+      const killed = yield* bounded.failure(Scope.close(this.scope, Exit.void), engine.config.teardownTimeout)
+      if (killed !== undefined) {
+        errors["processes"] = killed
+        this.sandbox.noteTeardown(killed)
+      }
+    })
+  }
+}
+
+/** A body that failed with the platform's error because its sandbox died under it. */
+const isBrokenChannel = (reason: StopReason, cause: Cause.Cause<unknown>): boolean =>
+  reason._tag === "SandboxStateError" &&
+  cause.reasons.every((r) =>
+    Cause.isInterruptReason(r) || (Cause.isFailReason(r) && Cause.isCause(r.error) === false && isPlatformError(r.error))
+  )
+
+const isPlatformError = (error: unknown): boolean =>
+  typeof error === "object" && error !== null && "_tag" in error && error._tag === "PlatformError"

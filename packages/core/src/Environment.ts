@@ -34,7 +34,7 @@ import * as EnvironmentConfig from "./EnvironmentConfig.ts"
 import type { HandlerStats } from "./EventHandler.ts"
 import type * as Feature from "./Feature.ts"
 import type { EnvironmentId, ImageId, SandboxId, SessionId } from "./Id.ts"
-import { now } from "./internal/engine.ts"
+import { now, typed } from "./internal/engine.ts"
 import * as environmentRuntime from "./internal/environmentRuntime.ts"
 import type { SessionRuntime } from "./internal/sandboxRuntime.ts"
 import type { Sandbox } from "./Sandbox.ts"
@@ -114,7 +114,9 @@ export interface ImageStats {
   readonly sessionsServed: number
   /** Sandboxes that were started because another had gone. */
   readonly replaced: number
-  readonly outage: { readonly sinceMillis: number; readonly durationMillis: number; readonly attempts: number } | undefined
+  readonly outage:
+    | { readonly sinceMillis: number; readonly durationMillis: number; readonly attempts: number }
+    | undefined
 }
 
 /** What an environment looks like: a few numbers per image, cheap enough to be asked for ten times a second. */
@@ -124,7 +126,12 @@ export interface Stats {
   readonly images: ReadonlyArray<ImageStats>
   readonly sessions: number
   /** Every sandbox that was ever created is destroyed or alive: `created - destroyed - live` is 0. */
-  readonly ledger: { readonly created: number; readonly destroyed: number; readonly live: number; readonly leaked: number }
+  readonly ledger: {
+    readonly created: number
+    readonly destroyed: number
+    readonly live: number
+    readonly leaked: number
+  }
   readonly handlers: ReadonlyArray<HandlerStats>
 }
 
@@ -163,7 +170,11 @@ export type WithSessionError<F> =
   | Feature.Error<F>
 
 /** Why an environment could not be started. */
-export type StartError<F> = InvalidConfigurationError | EnvironmentOutageError | EnvironmentClosedError | Feature.Error<F>
+export type StartError<F> =
+  | InvalidConfigurationError
+  | EnvironmentOutageError
+  | EnvironmentClosedError
+  | Feature.Error<F>
 
 type FeatureOf<F> = F extends ReadonlyArray<infer One> ? One : never
 
@@ -175,31 +186,40 @@ export const make = <const F extends ReadonlyArray<Feature.Any> = readonly []>(
   StartError<FeatureOf<F>>,
   SandboxDriver | Scope.Scope | Feature.Services<FeatureOf<F>>
 > =>
-  Effect.flatMap(EnvironmentConfig.resolve(options), (config) =>
-    Effect.map(environmentRuntime.make(config), (runtime) => facade<FeatureOf<F>>(runtime))) as Effect.Effect<
-      Environment<FeatureOf<F>>,
-      StartError<FeatureOf<F>>,
-      SandboxDriver | Scope.Scope | Feature.Services<FeatureOf<F>>
-    > // features are kept without their types; here they get them back
+  typed(
+    Effect.flatMap(EnvironmentConfig.resolve(options), (config) =>
+      Effect.map(environmentRuntime.make(config), (runtime) => facade<FeatureOf<F>>(runtime))
+    )
+  )
 
 const facade = <F>(runtime: environmentRuntime.EnvironmentRuntime): Environment<F> => {
   type Provided = SessionServices | Feature.Id<F>
   type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
   const open = (options: SessionOptions, restore: Restore) =>
-    runtime.openSession(options, restore).pipe(
-      Effect.withSpan("session.acquire", { attributes: { "environment.id": runtime.config.id } })
-    ) as Effect.Effect<SessionRuntime, AcquireError | Feature.Error<F>> // the features' errors get their types back
+    typed<SessionRuntime, AcquireError | Feature.Error<F>, never>(
+      runtime
+        .openSession(options, restore)
+        .pipe(Effect.withSpan("session.acquire", { attributes: { "environment.id": runtime.config.id } }))
+    )
 
   const inSession = <A, E, R>(
     session: SessionRuntime,
     body: Effect.Effect<A, E, R>
   ): Effect.Effect<A, E | InterruptError, Exclude<R, Provided>> =>
-    session.run<A, E, Exclude<R, Provided>>(
-      Effect.provideContext(body, session.context as Context.Context<Provided>) // filled by the features in `F`
-    ).pipe(Effect.withSpan("session", {
-      attributes: { "session.id": session.id, "sandbox.id": session.sandbox.id, "sandbox.image": session.sandbox.pool.image }
-    }))
+    session
+      .run<A, E, Exclude<R, Provided>>(
+        Effect.provideContext(body, session.context as Context.Context<Provided>) // filled by the features in `F`
+      )
+      .pipe(
+        Effect.withSpan("session", {
+          attributes: {
+            "session.id": session.id,
+            "sandbox.id": session.sandbox.id,
+            "sandbox.image": session.sandbox.pool.image
+          }
+        })
+      )
 
   /** Ends a session after its body. The body's own error comes first (X6). */
   const end = <A, E>(
@@ -218,12 +238,13 @@ const facade = <F>(runtime: environmentRuntime.EnvironmentRuntime): Environment<
   ): Effect.Effect<A, E | WithSessionError<F>, Exclude<R, Provided>> =>
     Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(open(options, restore), (session) =>
-        Effect.flatMap(Effect.exit(restore(inSession(session, body))), (exit) => end(session, exit)))
+        Effect.flatMap(Effect.exit(restore(inSession(session, body))), (exit) => end(session, exit))
+      )
     )
 
   const session: Environment<F>["session"] = (options = {}) =>
     Effect.uninterruptibleMask((restore) =>
-      Effect.gen(function*() {
+      Effect.gen(function* () {
         const scope = yield* Scope.Scope
         const active = yield* open(options, restore)
         const { id } = active
@@ -232,15 +253,18 @@ const facade = <F>(runtime: environmentRuntime.EnvironmentRuntime): Environment<
           Effect.flatMap(
             active.end(Exit.isFailure(exit) ? exit.cause : undefined),
             // X6: raised as a defect, and only when nothing else is on its way to the caller.
-            (error) => error !== undefined && Exit.isSuccess(exit) ? Effect.die(error) : Effect.void
-          ))
+            (error) => (error !== undefined && Exit.isSuccess(exit) ? Effect.die(error) : Effect.void)
+          )
+        )
         return {
           id,
           sandboxId: active.sandbox.id,
           image: active.sandbox.pool.image,
           context: active.context as Context.Context<Provided>, // filled by the features in `F`
           run: (effect) => inSession(active, effect),
-          close: Effect.flatMap(active.end(undefined), (error) => error === undefined ? Effect.void : Effect.fail(error))
+          close: Effect.flatMap(active.end(undefined), (error) =>
+            error === undefined ? Effect.void : Effect.fail(error)
+          )
         }
       })
     )
@@ -253,15 +277,13 @@ const facade = <F>(runtime: environmentRuntime.EnvironmentRuntime): Environment<
     const feature = runtime.config.features.find((one) => one.key === key.key)
     const body = Effect.flatMap(key, use)
     if (feature?.kind !== "host") {
-      return withSession<A, E, R | Id>({ ...options, features: feature === undefined ? [] : [feature] }, body) as Effect.Effect<
-        A,
-        E | WithSessionError<F>,
-        Exclude<R, Provided> // `Id` is one of `Provided`, which the compiler cannot see through `Exclude`
-      >
+      // `Id` is one of `Provided`, which the compiler cannot see through `Exclude`.
+      return typed(withSession<A, E, R | Id>({ ...options, features: feature === undefined ? [] : [feature] }, body))
     }
     const alone = Effect.flatMap(runtime.hostSession(feature.id), (provided) =>
-      Effect.provideContext(body, provided as Context.Context<Provided>)) // filled by the host feature
-    return Effect.scoped(alone) as Effect.Effect<A, E | WithSessionError<F>, Exclude<R, Provided>> // the feature's errors get their types back
+      Effect.provideContext(body, provided as Context.Context<Provided>)
+    ) // filled by the host feature
+    return typed(Effect.scoped(alone))
   }
 
   return {
@@ -290,11 +312,14 @@ const statsOf = (runtime: environmentRuntime.EnvironmentRuntime): Stats => {
       waiters: pool.waiting,
       sessionsServed: pool.served,
       replaced: pool.replaced,
-      outage: pool.outage === undefined ? undefined : {
-        sinceMillis: pool.outage.since,
-        durationMillis: now(runtime) - pool.outage.since,
-        attempts: pool.outage.attempts
-      }
+      outage:
+        pool.outage === undefined
+          ? undefined
+          : {
+              sinceMillis: pool.outage.since,
+              durationMillis: now(runtime) - pool.outage.since,
+              attempts: pool.outage.attempts
+            }
     })
   }
   return {
@@ -338,9 +363,8 @@ export interface ServiceStatics<Self, F> {
 }
 
 /** The class of an environment as a service, made by `Environment.Service`. */
-export type ServiceClass<Self, Key extends string, F> =
-  & Context.ServiceClass<Self, Key, Environment<F>>
-  & ServiceStatics<Self, F>
+export type ServiceClass<Self, Key extends string, F> = Context.ServiceClass<Self, Key, Environment<F>> &
+  ServiceStatics<Self, F>
 
 /**
  * Declares an environment as a service whose type knows its features.
@@ -355,28 +379,31 @@ export type ServiceClass<Self, Key extends string, F> =
  * }) {}
  * ```
  */
-export const Service = <Self>() =>
-<const Key extends string, const F extends ReadonlyArray<Feature.Any> = readonly []>(
-  key: Key,
-  options: EnvironmentConfig.Options<F>
-): ServiceClass<Self, Key, FeatureOf<F>> => {
-  type Features = FeatureOf<F>
-  const named = { ...options, id: options.id ?? key }
-  const service = Context.Service<Self, Environment<Features>>()(key)
-  const layerOf = (all: EnvironmentConfig.Options<F>) => Layer.effect(service, make(all))
-  const use = <A, E, R>(f: (environment: Environment<Features>) => Effect.Effect<A, E, R>) => Effect.flatMap(service, f)
-  const statics: ServiceStatics<Self, Features> = {
-    layer: layerOf(named),
-    layerConfig: (config = EnvironmentConfig.config) =>
-      Layer.unwrap(Effect.map(config, (settings) => layerOf({ ...named, ...settings }))),
-    layerWith: (changes) => layerOf({ ...named, ...changes }),
-    session: (sessionOptions) => use((environment) => environment.session(sessionOptions)),
-    withSession: (sessionOptions, body) => use((environment) => environment.withSession(sessionOptions, body)),
-    withFeature: (feature, body, sessionOptions) => use((environment) => environment.withFeature(feature, body, sessionOptions)),
-    stats: use((environment) => environment.stats),
-    status: use((environment) => environment.status),
-    events: Stream.unwrap(Effect.map(service, (environment) => environment.events)),
-    shutdown: use((environment) => environment.shutdown)
+export const Service =
+  <Self>() =>
+  <const Key extends string, const F extends ReadonlyArray<Feature.Any> = readonly []>(
+    key: Key,
+    options: EnvironmentConfig.Options<F>
+  ): ServiceClass<Self, Key, FeatureOf<F>> => {
+    type Features = FeatureOf<F>
+    const named = { ...options, id: options.id ?? key }
+    const service = Context.Service<Self, Environment<Features>>()(key)
+    const layerOf = (all: EnvironmentConfig.Options<F>) => Layer.effect(service, make(all))
+    const use = <A, E, R>(f: (environment: Environment<Features>) => Effect.Effect<A, E, R>) =>
+      Effect.flatMap(service, f)
+    const statics: ServiceStatics<Self, Features> = {
+      layer: layerOf(named),
+      layerConfig: (config = EnvironmentConfig.config) =>
+        Layer.unwrap(Effect.map(config, (settings) => layerOf({ ...named, ...settings }))),
+      layerWith: (changes) => layerOf({ ...named, ...changes }),
+      session: (sessionOptions) => use((environment) => environment.session(sessionOptions)),
+      withSession: (sessionOptions, body) => use((environment) => environment.withSession(sessionOptions, body)),
+      withFeature: (feature, body, sessionOptions) =>
+        use((environment) => environment.withFeature(feature, body, sessionOptions)),
+      stats: use((environment) => environment.stats),
+      status: use((environment) => environment.status),
+      events: Stream.unwrap(Effect.map(service, (environment) => environment.events)),
+      shutdown: use((environment) => environment.shutdown)
+    }
+    return Object.assign(service, statics)
   }
-  return Object.assign(service, statics)
-}

@@ -108,15 +108,17 @@ const DurationInput = (minimum: "zero" | "positive") =>
   Schema.Unknown.check(
     Schema.makeFilter((input) => {
       const value = millis(input)
-      if (value === undefined) return "expected a duration such as \"30 seconds\" or a number of milliseconds"
+      if (value === undefined) return 'expected a duration such as "30 seconds" or a number of milliseconds'
       if (minimum === "positive" && value <= 0) return "expected a duration longer than zero"
       return value >= 0 || "expected a duration that is not negative"
     })
   )
 
 const Pattern = Schema.String.check(
-  Schema.makeFilter((source) =>
-    Result.isSuccess(Result.try(() => new RegExp(`^(?:${source})$`))) || `expected a regular expression, got ${JSON.stringify(source)}`
+  Schema.makeFilter(
+    (source) =>
+      Result.isSuccess(Result.try(() => new RegExp(`^(?:${source})$`))) ||
+      `expected a regular expression, got ${JSON.stringify(source)}`
   )
 )
 
@@ -124,8 +126,9 @@ const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
 const Positive = Schema.Int.check(Schema.isGreaterThanOrEqualTo(1))
 
 const Range = Schema.Struct({ min: Schema.optional(Count), max: Schema.optional(Count) }).check(
-  Schema.makeFilter(({ max = defaultMax, min = 0 }) =>
-    min <= max || { path: ["min"], issue: `expected at most max (${max}), got ${min}` }
+  Schema.makeFilter(
+    ({ max = defaultMax, min = 0 }) =>
+      min <= max || { path: ["min"], issue: `expected at most max (${max}), got ${min}` }
   )
 )
 const defaultMax = 16
@@ -170,16 +173,19 @@ const problemsOf = (schema: Schema.Decoder<unknown>, input: unknown, prefix: str
   const result = Schema.decodeUnknownResult(schema)(input, { errors: "all", onExcessProperty: "error" })
   if (Result.isSuccess(result)) return []
   return formatIssue(result.failure.issue).issues.map((issue) => ({
-    path: [
-      ...(prefix === "" ? [] : [prefix]),
-      ...(issue.path ?? []).map((part) => String(Predicate.isObject(part) && "key" in part ? part.key : part))
-    ].join(".") || "options",
+    path:
+      [
+        ...(prefix === "" ? [] : [prefix]),
+        ...(issue.path ?? []).map((part) => String(Predicate.isObject(part) && "key" in part ? part.key : part))
+      ].join(".") || "options",
     message: issue.message
   }))
 }
 
 const isRange = (pool: unknown): pool is { readonly min?: number; readonly max?: number } =>
-  Predicate.isObject(pool) && Object.keys(pool).length > 0 && Object.keys(pool).every((key) => key === "min" || key === "max")
+  Predicate.isObject(pool) &&
+  Object.keys(pool).length > 0 &&
+  Object.keys(pool).every((key) => key === "min" || key === "max")
 
 const range = (size: PoolSize): { readonly min: number; readonly max: number } =>
   typeof size === "number" ? { min: size, max: size } : { min: size.min ?? 0, max: size.max ?? defaultMax }
@@ -187,7 +193,7 @@ const range = (size: PoolSize): { readonly min: number; readonly max: number } =
 const whole = (pattern: string) => new RegExp(`^(?:${pattern})$`)
 
 /** The pool sizes by rule P1. */
-const sizes = (pool: Settings["pool"]): (image: string) => { readonly min: number; readonly max: number } => {
+const sizes = (pool: Settings["pool"]): ((image: string) => { readonly min: number; readonly max: number }) => {
   if (pool === undefined) return () => ({ min: 0, max: defaultMax })
   if (typeof pool === "number" || isRange(pool)) {
     const all = range(pool)
@@ -195,8 +201,10 @@ const sizes = (pool: Settings["pool"]): (image: string) => { readonly min: numbe
   }
   const entries = Object.entries(pool).map(([key, size]) => ({ key, matches: whole(key), size: range(size ?? {}) }))
   return (image) =>
-    (entries.find((entry) => entry.key === image) ?? entries.find((entry) => entry.matches.test(image)))?.size ??
-      { min: 0, max: defaultMax }
+    (entries.find((entry) => entry.key === image) ?? entries.find((entry) => entry.matches.test(image)))?.size ?? {
+      min: 0,
+      max: defaultMax
+    }
 }
 
 const poolProblems = (pool: unknown): ReadonlyArray<Problem> => {
@@ -228,7 +236,12 @@ const featureProblems = (options: Options): ReadonlyArray<Problem> => {
       problems.push(...problemsOf(DurationInput("positive"), feature.housekeepInterval, `${path}.housekeepInterval`))
     }
     const dynamic = options.dynamicImages !== undefined && options.dynamicImages !== false
-    if (bad.length === 0 && !dynamic && !(options.images ?? []).some((image) => Feature.appliesTo(feature, image)) && feature.kind === "sandbox") {
+    if (
+      bad.length === 0 &&
+      !dynamic &&
+      !(options.images ?? []).some((image) => Feature.appliesTo(feature, image)) &&
+      feature.kind === "sandbox"
+    ) {
       problems.push({
         path: `${path}.images`,
         message: `the feature ${feature.id} applies to none of the images: it is for ${feature.images.join(", ")}`
@@ -248,11 +261,13 @@ export const resolve = (options: Options): Effect.Effect<Resolved, InvalidConfig
       problems.push(...featureProblems(options))
     }
     if (problems.length > 0) {
-      return Effect.fail(new InvalidConfigurationError({ environmentId: String(options.id ?? "environment"), issues: problems }))
+      return Effect.fail(
+        new InvalidConfigurationError({ environmentId: String(options.id ?? "environment"), issues: problems })
+      )
     }
     const dynamic = options.dynamicImages ?? false
     const patterns = typeof dynamic === "boolean" ? [] : dynamic.map(whole)
-    const optional = (input: Duration.Input | undefined) => input === undefined ? undefined : Duration.toMillis(input)
+    const optional = (input: Duration.Input | undefined) => (input === undefined ? undefined : Duration.toMillis(input))
     return Effect.succeed<Resolved>({
       id: EnvironmentId.make(options.id ?? "environment"),
       images: images.map((image) => ImageId.make(image)),

@@ -51,21 +51,27 @@ interface Subscriber {
  * Where an environment publishes its events. Handler layers bring it along; an environment without handlers makes its
  * own.
  */
-export class EventHub extends Context.Service<EventHub, {
-  /** Whether anyone listens: without listeners events need not even be made. */
-  readonly isObserved: () => boolean
-  readonly publish: (event: SandboxEvent) => void
-  /** Subscribes now, and until the scope closes. */
-  readonly subscribe: (options: Options) => Effect.Effect<void, never, Scope.Scope>
-  /** The events from now on; a consumer that falls behind by more than `capacity` (default 65,536) misses some. */
-  readonly events: (options?: { readonly capacity?: number | undefined }) => Stream.Stream<SandboxEvent>
-  /** Waits until every handler has handled everything published so far. */
-  readonly drain: Effect.Effect<void>
-  /** What each handler has done, in the order of subscription. */
-  readonly handlers: () => ReadonlyArray<HandlerStats>
-}>()("@effect-sandbox/core/EventHub") {
+export class EventHub extends Context.Service<
+  EventHub,
+  {
+    /** Whether anyone listens: without listeners events need not even be made. */
+    readonly isObserved: () => boolean
+    readonly publish: (event: SandboxEvent) => void
+    /** Subscribes now, and until the scope closes. */
+    readonly subscribe: (options: Options) => Effect.Effect<void, never, Scope.Scope>
+    /** The events from now on; a consumer that falls behind by more than `capacity` (default 65,536) misses some. */
+    readonly events: (options?: { readonly capacity?: number | undefined }) => Stream.Stream<SandboxEvent>
+    /** Waits until every handler has handled everything published so far. */
+    readonly drain: Effect.Effect<void>
+    /** What each handler has done, in the order of subscription. */
+    readonly handlers: () => ReadonlyArray<HandlerStats>
+  }
+>()("@effect-sandbox/core/EventHandler/EventHub") {
   /** One hub for all handlers and environments of a composition. */
-  static readonly layer: Layer.Layer<EventHub> = Layer.effect(EventHub, Effect.suspend(() => makeHub))
+  static readonly layer: Layer.Layer<EventHub> = Layer.effect(
+    EventHub,
+    Effect.suspend(() => makeHub)
+  )
 }
 
 export interface Options {
@@ -84,11 +90,12 @@ const defaultCapacity = 65_536
 const makeHub = Effect.sync(() => {
   const subscribers = new Set<Subscriber>()
 
-  const subscribe = Effect.fnUntraced(function*(options: Options) {
+  const subscribe = Effect.fnUntraced(function* (options: Options) {
     const capacity = options.capacity ?? defaultCapacity
-    const queue = capacity === "unbounded"
-      ? yield* Queue.unbounded<SandboxEvent, Cause.Done>()
-      : yield* Queue.dropping<SandboxEvent, Cause.Done>(capacity)
+    const queue =
+      capacity === "unbounded"
+        ? yield* Queue.unbounded<SandboxEvent, Cause.Done>()
+        : yield* Queue.dropping<SandboxEvent, Cause.Done>(capacity)
     const idle = Latch.makeUnsafe(true)
     let pending = 0
     let handled = 0
@@ -111,25 +118,35 @@ const makeHub = Effect.sync(() => {
       Effect.forEach(
         batch,
         (event) =>
-          Effect.matchCauseEffect(Effect.suspend(() => options.handle(event)), {
-            onSuccess: () => Effect.void,
-            onFailure: (cause) => {
-              if (Cause.hasInterruptsOnly(cause)) return Effect.interrupt
-              failed++
-              return failed === 1
-                ? Effect.logWarning(`Event handler ${options.name} failed on ${event._tag}; later failures are only counted`, cause)
-                : Effect.void
+          Effect.matchCauseEffect(
+            Effect.suspend(() => options.handle(event)),
+            {
+              onSuccess: () => Effect.void,
+              onFailure: (cause) => {
+                if (Cause.hasInterruptsOnly(cause)) return Effect.interrupt
+                failed++
+                return failed === 1
+                  ? Effect.logWarning(
+                      `Event handler ${options.name} failed on ${event._tag}; later failures are only counted`,
+                      cause
+                    )
+                  : Effect.void
+              }
             }
-          }).pipe(Effect.ensuring(Effect.sync(() => {
-            handled++
-            if (--pending === 0) idle.openUnsafe()
-          }))),
+          ).pipe(
+            Effect.ensuring(
+              Effect.sync(() => {
+                handled++
+                if (--pending === 0) idle.openUnsafe()
+              })
+            )
+          ),
         { discard: true }
       )
     const worker = yield* Queue.takeAll(queue).pipe(
       Effect.flatMap(handleAll),
       Effect.forever,
-      Effect.catchCause(() => Effect.void),
+      Effect.ignoreCause,
       Effect.forkDetach({ startImmediately: true }) // ended by the finalizer below, after it was drained
     )
     yield* Effect.acquireRelease(
@@ -137,7 +154,7 @@ const makeHub = Effect.sync(() => {
         subscribers.add(subscriber)
       }),
       () =>
-        Effect.gen(function*() {
+        Effect.gen(function* () {
           subscribers.delete(subscriber)
           yield* subscriber.awaitIdle.pipe(Effect.timeoutOption(options.drainTimeout ?? "10 seconds"))
           yield* Queue.shutdown(queue)
@@ -156,27 +173,34 @@ const makeHub = Effect.sync(() => {
     },
     subscribe,
     events: (options) =>
-      Stream.callback<SandboxEvent>((queue) =>
-        Effect.acquireRelease(
-          Effect.sync(() => {
-            const subscriber: Subscriber = {
-              offer: (event) => {
-                Queue.offerUnsafe(queue, event)
-              },
-              stats: () => ({ name: "stream", handled: 0, dropped: 0, failed: 0, queued: 0 }),
-              idle: () => true,
-              awaitIdle: Effect.void
-            }
-            subscribers.add(subscriber)
-            return subscriber
-          }),
-          (subscriber) => Effect.sync(() => subscribers.delete(subscriber))
-        ), { bufferSize: options?.capacity ?? defaultCapacity, strategy: "dropping" }),
+      Stream.callback<SandboxEvent>(
+        (queue) =>
+          Effect.acquireRelease(
+            Effect.sync(() => {
+              const subscriber: Subscriber = {
+                offer: (event) => {
+                  Queue.offerUnsafe(queue, event)
+                },
+                stats: () => ({ name: "stream", handled: 0, dropped: 0, failed: 0, queued: 0 }),
+                idle: () => true,
+                awaitIdle: Effect.void
+              }
+              subscribers.add(subscriber)
+              return subscriber
+            }),
+            (subscriber) => Effect.sync(() => subscribers.delete(subscriber))
+          ),
+        { bufferSize: options?.capacity ?? defaultCapacity, strategy: "dropping" }
+      ),
     drain: Effect.suspend(() =>
-      Effect.forEach([...subscribers].filter((subscriber) => !subscriber.idle()), (subscriber) => subscriber.awaitIdle, {
-        concurrency: "unbounded",
-        discard: true
-      })
+      Effect.forEach(
+        [...subscribers].filter((subscriber) => !subscriber.idle()),
+        (subscriber) => subscriber.awaitIdle,
+        {
+          concurrency: "unbounded",
+          discard: true
+        }
+      )
     ),
     handlers: () => [...subscribers].map((subscriber) => subscriber.stats())
   })
@@ -193,7 +217,7 @@ export const layerEffect = <E, R>(
   options: Effect.Effect<Options, E, R>
 ): Layer.Layer<EventHub, E, Exclude<R, Scope.Scope>> =>
   Layer.effectDiscard(
-    Effect.gen(function*() {
+    Effect.gen(function* () {
       const hub = yield* EventHub
       yield* hub.subscribe(yield* options)
     })

@@ -45,7 +45,11 @@ export type SetupServices = Sandbox | FileSystem.FileSystem | Path.Path | ChildP
  * A feature that provides `Id`, may fail with `E`, and needs `R` from the environment's layer.
  */
 export interface Feature<out Id, out E, out R> {
-  readonly [TypeId]: { readonly id: (_: never) => Id; readonly error: (_: never) => E; readonly context: (_: never) => R }
+  readonly [TypeId]: {
+    readonly id: (_: never) => Id
+    readonly error: (_: never) => E
+    readonly context: (_: never) => R
+  }
   readonly id: FeatureId
   /** Whether it lives in a sandbox or beside them (H4). */
   readonly kind: "sandbox" | "host"
@@ -84,12 +88,16 @@ export interface Recipe<S, E1, R1, E2, R2, E3, R3> {
   /** How often `housekeep` runs. Default: never. */
   readonly housekeepInterval?: Duration.Input | undefined
   /** Once per sandbox; finalizers are the teardown. */
-  readonly setup: Effect.Effect<{
-    /** Once per session; finalizers are the session's teardown. */
-    readonly session: Effect.Effect<S, E2, R2>
-    /** Checks that the feature still works; a failure takes the sandbox offline (H1). */
-    readonly housekeep?: Effect.Effect<unknown, E3, R3> | undefined
-  }, E1, R1>
+  readonly setup: Effect.Effect<
+    {
+      /** Once per session; finalizers are the session's teardown. */
+      readonly session: Effect.Effect<S, E2, R2>
+      /** Checks that the feature still works; a failure takes the sandbox offline (H1). */
+      readonly housekeep?: Effect.Effect<unknown, E3, R3> | undefined
+    },
+    E1,
+    R1
+  >
 }
 
 const build = <Id, S, E1, R1, E2, R2, E3, R3>(
@@ -121,8 +129,7 @@ const build = <Id, S, E1, R1, E2, R2, E3, R3>(
 export const make = <Id, S, E1, R1, E2, R2, E3 = never, R3 = never>(
   key: Context.Key<Id, S>,
   recipe: Recipe<S, E1, R1, E2, R2, E3, R3> & { readonly images?: ReadonlyArray<string> | undefined }
-): Feature<Id, E1 | E2, Exclude<R1 | R2 | R3, SetupServices>> =>
-  build("sandbox", key, recipe.images ?? [".*"], recipe)
+): Feature<Id, E1 | E2, Exclude<R1 | R2 | R3, SetupServices>> => build("sandbox", key, recipe.images ?? [".*"], recipe)
 
 /**
  * A feature of the host: set up when the environment starts and torn down after the last sandbox (H4). Its `session`

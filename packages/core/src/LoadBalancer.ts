@@ -64,8 +64,7 @@ export const random: LoadBalancer = {
           const position = positions.get(item)
           return position !== undefined && removeAt(position) !== undefined
         },
-        take: () =>
-          items.length === 0 ? undefined : removeAt(Math.floor(random.nextDoubleUnsafe() * items.length)),
+        take: () => (items.length === 0 ? undefined : removeAt(Math.floor(random.nextDoubleUnsafe() * items.length))),
         [Symbol.iterator]: () => items[Symbol.iterator]()
       }
     })

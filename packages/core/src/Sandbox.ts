@@ -30,33 +30,36 @@ export type ExecError = SandboxStateError | PlatformError | UnsupportedOptionErr
  * })
  * ```
  */
-export class Sandbox extends Context.Service<Sandbox, {
-  readonly id: SandboxId
-  readonly image: ImageId
-  readonly slot: number
-  readonly generation: number
-  /** The workspace's absolute path inside. */
-  readonly workdir: string
-  /** How strongly this sandbox is isolated, and what it fell back from. */
-  readonly isolation: Isolation
-  readonly status: Effect.Effect<SandboxStatus>
-  /** The state errors recorded so far; after the first it serves no more sessions (X3). */
-  readonly stateErrors: Effect.Effect<ReadonlyArray<SandboxStateError>>
-  /**
-   * Runs one command to its end. However it ended is a value (`outcome`); see `Command.Options` for the limits.
-   * Interruption kills the command with everything it has started (S5).
-   */
-  readonly exec: (
-    command: string,
-    args?: ReadonlyArray<string>,
-    options?: Command.Options
-  ) => Effect.Effect<Command.Result, ExecError>
-  /** Names an operation: it becomes an event, a span and a metric (V4). */
-  readonly activity: <A, E, R>(name: string, effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-  /** Declares this sandbox broken: its session ends and it is replaced (X3). */
-  readonly report: (error: SandboxStateError) => Effect.Effect<void>
-  /** Asks the sandbox whether it is there. */
-  readonly ping: Effect.Effect<void, SandboxStateError>
-  /** A service that only some drivers have. */
-  readonly service: <I, S>(key: Context.Key<I, S>) => Option.Option<S>
-}>()("@effect-sandbox/core/Sandbox") {}
+export class Sandbox extends Context.Service<
+  Sandbox,
+  {
+    readonly id: SandboxId
+    readonly image: ImageId
+    readonly slot: number
+    readonly generation: number
+    /** The workspace's absolute path inside. */
+    readonly workdir: string
+    /** How strongly this sandbox is isolated, and what it fell back from. */
+    readonly isolation: Isolation
+    readonly status: Effect.Effect<SandboxStatus>
+    /** The state errors recorded so far; after the first it serves no more sessions (X3). */
+    readonly stateErrors: Effect.Effect<ReadonlyArray<SandboxStateError>>
+    /**
+     * Runs one command to its end. However it ended is a value (`outcome`); see `Command.Options` for the limits.
+     * Interruption kills the command with everything it has started (S5).
+     */
+    readonly exec: (
+      command: string,
+      args?: ReadonlyArray<string>,
+      options?: Command.Options
+    ) => Effect.Effect<Command.Result, ExecError>
+    /** Names an operation: it becomes an event, a span and a metric (V4). */
+    readonly activity: <A, E, R>(name: string, effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+    /** Declares this sandbox broken: its session ends and it is replaced (X3). */
+    readonly report: (error: SandboxStateError) => Effect.Effect<void>
+    /** Asks the sandbox whether it is there. */
+    readonly ping: Effect.Effect<void, SandboxStateError>
+    /** A service that only some drivers have. */
+    readonly service: <I, S>(key: Context.Key<I, S>) => Option.Option<S>
+  }
+>()("@effect-sandbox/core/Sandbox") {}

@@ -63,14 +63,17 @@ export interface SandboxInstance {
 /**
  * The backend that makes sandboxes. Swap it by swapping the layer.
  */
-export class SandboxDriver extends Context.Service<SandboxDriver, {
-  /** The driver's name, for messages and events. */
-  readonly name: string
-  /** Brings up one sandbox; its finalizers take it down. */
-  readonly create: (
-    spec: SandboxSpec
-  ) => Effect.Effect<SandboxInstance, SandboxStateError | EnvironmentOutageError, Scope.Scope>
-}>()("@effect-sandbox/core/SandboxDriver") {}
+export class SandboxDriver extends Context.Service<
+  SandboxDriver,
+  {
+    /** The driver's name, for messages and events. */
+    readonly name: string
+    /** Brings up one sandbox; its finalizers take it down. */
+    readonly create: (
+      spec: SandboxSpec
+    ) => Effect.Effect<SandboxInstance, SandboxStateError | EnvironmentOutageError, Scope.Scope>
+  }
+>()("@effect-sandbox/core/SandboxDriver") {}
 
 /** The cause of an `exitCode` that failed because a signal ended the process: what the system said, never a guess (F31). */
 export class ProcessSignalled extends Schema.TaggedError<ProcessSignalled>()("ProcessSignalled", {

@@ -58,7 +58,11 @@ export class SandboxStateError extends Schema.TaggedError<SandboxStateError>()("
     <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SandboxStateError, R> =>
       Effect.catchCause(effect, (cause): Effect.Effect<never, E | SandboxStateError> => {
         for (const reason of cause.reasons) {
-          const error = Cause.isFailReason(reason) ? reason.error : Cause.isDieReason(reason) ? reason.defect : undefined
+          const error = Cause.isFailReason(reason)
+            ? reason.error
+            : Cause.isDieReason(reason)
+              ? reason.defect
+              : undefined
           if (error !== undefined && options.when(error)) {
             return Effect.fail(
               new SandboxStateError({ sandboxId: options.sandboxId, operation: options.operation, cause: error })
@@ -84,14 +88,17 @@ export class EnvironmentOutageError extends Schema.TaggedError<EnvironmentOutage
 }
 
 /** No sandbox became free within `acquireTimeout` (P4). */
-export class EnvironmentOverloadError extends Schema.TaggedError<EnvironmentOverloadError>()("EnvironmentOverloadError", {
-  environmentId: EnvironmentId,
-  image: ImageId,
-  /** The largest number of sandboxes that the image's pool may hold. */
-  poolSize: Schema.Finite,
-  /** How long the caller waited, in milliseconds. */
-  waitedMillis: Schema.Finite
-}) {
+export class EnvironmentOverloadError extends Schema.TaggedError<EnvironmentOverloadError>()(
+  "EnvironmentOverloadError",
+  {
+    environmentId: EnvironmentId,
+    image: ImageId,
+    /** The largest number of sandboxes that the image's pool may hold. */
+    poolSize: Schema.Finite,
+    /** How long the caller waited, in milliseconds. */
+    waitedMillis: Schema.Finite
+  }
+) {
   override get message() {
     return `All ${this.poolSize} sandboxes of image ${this.image} in environment ${this.environmentId} stayed busy for ${this.waitedMillis} ms`
   }
@@ -155,9 +162,9 @@ export class InvalidConfigurationError extends Schema.TaggedError<InvalidConfigu
   }
 ) {
   override get message() {
-    return `Environment ${this.environmentId} cannot be made with these options:\n${
-      this.issues.map((issue) => `  ${issue.path}: ${issue.message}`).join("\n")
-    }`
+    return `Environment ${this.environmentId} cannot be made with these options:\n${this.issues
+      .map((issue) => `  ${issue.path}: ${issue.message}`)
+      .join("\n")}`
   }
 }
 
@@ -210,7 +217,9 @@ const teardownFields = {
 }
 
 const teardownMessage = (what: string, errors: { readonly [feature: string]: unknown }): string =>
-  `${what} failed for ${Object.entries(errors).map(([feature, error]) => `${feature} (${describe(error)})`).join(", ")}`
+  `${what} failed for ${Object.entries(errors)
+    .map(([feature, error]) => `${feature} (${describe(error)})`)
+    .join(", ")}`
 
 /** Teardown of features of a sandbox raised errors (X6). */
 export class FeatureTeardownError extends Schema.TaggedError<FeatureTeardownError>()(
@@ -233,7 +242,8 @@ export class SessionTeardownError extends Schema.TaggedError<SessionTeardownErro
 }
 
 /** The one classification: does this error condemn the sandbox it was raised in? */
-export const isStateError = (error: unknown): error is SandboxStateError => Predicate.isTagged(error, "SandboxStateError")
+export const isStateError = (error: unknown): error is SandboxStateError =>
+  Predicate.isTagged(error, "SandboxStateError")
 
 /** The state errors in a cause, also those that arrived as defects (finalizers cannot fail, only die). */
 export const stateErrors = (cause: Cause.Cause<unknown>): ReadonlyArray<SandboxStateError> =>

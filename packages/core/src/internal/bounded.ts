@@ -17,14 +17,14 @@ export const exit = <A, E, R>(
   // Detached because it may outlive its caller; nobody interrupts it.
   Effect.flatMap(Effect.forkDetach(effect, { startImmediately: true }), (fiber) => {
     const done = fiber.pollUnsafe()
-    return done === undefined
-      ? Effect.timeoutOption(Fiber.await(fiber), limit)
-      : Effect.succeed(Option.some(done))
+    return done === undefined ? Effect.timeoutOption(Fiber.await(fiber), limit) : Effect.succeedSome(done)
   })
 
 /** Whether an effect ended within a limit, however it ended. */
-export const wait = <A, E, R>(effect: Effect.Effect<A, E, R>, limit: Duration.Input): Effect.Effect<boolean, never, R> =>
-  Effect.map(exit(effect, limit), Option.isSome)
+export const wait = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  limit: Duration.Input
+): Effect.Effect<boolean, never, R> => Effect.map(exit(effect, limit), Option.isSome)
 
 /** The cause of what an effect failed with, a late one included. */
 export const failure = <A, E, R>(

@@ -48,11 +48,12 @@ export const closedError = (engine: Engine): EnvironmentClosedError =>
 
 /** An error as events tell it. */
 export const errorInfo = (error: unknown): ErrorInfo => ({
-  tag: Predicate.hasProperty(error, "_tag") && Predicate.isString(error._tag)
-    ? error._tag
-    : Predicate.isError(error)
-    ? error.name
-    : typeof error,
+  tag:
+    Predicate.hasProperty(error, "_tag") && Predicate.isString(error._tag)
+      ? error._tag
+      : Predicate.isError(error)
+        ? error.name
+        : typeof error,
   message: describe(error),
   isStateError: isStateError(error)
 })
@@ -67,11 +68,15 @@ export const causeInfo = (cause: Cause.Cause<unknown>): ErrorInfo => {
 }
 
 /**
- * Provides a feature's effect with everything. Features are kept without their types; the environment's type makes
- * sure that `services` holds what they ask for.
+ * Gives an effect the types back that the engine has forgotten. Features are kept without their types, in a list; what
+ * they fail with and what they need is known to the environment's type, and nowhere else.
  */
+export const typed = <A, E, R>(effect: Effect.Effect<A, unknown, unknown>): Effect.Effect<A, E, R> =>
+  // @effect-diagnostics-next-line unsafeEffectTypeAssertion:off
+  effect as Effect.Effect<A, E, R>
+
+/** Provides a feature's effect with everything; the environment's type makes sure that `services` is that. */
 export const provide = <A, E>(
   effect: Effect.Effect<A, E, unknown>,
   services: Context.Context<never>
-): Effect.Effect<A, E> =>
-  Effect.provideContext(effect as Effect.Effect<A, E>, services) // the cast is the sentence above
+): Effect.Effect<A, E> => Effect.provideContext(typed<A, E, never>(effect), services)

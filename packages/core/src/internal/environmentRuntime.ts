@@ -100,7 +100,7 @@ export class EnvironmentRuntime implements Engine {
   readonly start: Effect.Effect<void, unknown> = Effect.suspend(() => {
     const started = now(this)
     emit(this, (timestamp) => ({ _tag: "EnvironmentStarting", ...this.facts(timestamp) }))
-    const bringUp = Effect.gen({ self: this }, function*() {
+    const bringUp = Effect.gen({ self: this }, function* () {
       for (const feature of this.config.features) if (feature.kind === "host") yield* this.setUpHost(feature)
       for (const image of this.config.images) yield* this.poolOf(image)
       yield* Effect.forEach(this.pools.values(), (pool) => pool.start, { concurrency: "unbounded", discard: true })
@@ -129,21 +129,21 @@ export class EnvironmentRuntime implements Engine {
     const host: Host = { feature, scope: Scope.makeUnsafe(), active: undefined }
     this.hosts.push(host)
     const started = now(this)
-    return Effect.onExit(
-      provide(feature.setup, Context.add(this.services, Scope.Scope, host.scope)),
-      (exit) =>
-        Effect.sync(() =>
-          emit(this, (timestamp) => ({
-            _tag: "FeatureSetUp",
-            ...this.facts(timestamp),
-            featureId: feature.id,
-            durationMillis: timestamp - started,
-            error: Exit.isFailure(exit) ? causeInfo(exit.cause) : undefined
-          }))
-        )
-    ).pipe(Effect.map((active) => {
-      host.active = active
-    }))
+    return Effect.onExit(provide(feature.setup, Context.add(this.services, Scope.Scope, host.scope)), (exit) =>
+      Effect.sync(() =>
+        emit(this, (timestamp) => ({
+          _tag: "FeatureSetUp",
+          ...this.facts(timestamp),
+          featureId: feature.id,
+          durationMillis: timestamp - started,
+          error: Exit.isFailure(exit) ? causeInfo(exit.cause) : undefined
+        }))
+      )
+    ).pipe(
+      Effect.map((active) => {
+        host.active = active
+      })
+    )
   }
 
   private readonly hostParts = (): ReadonlyArray<HostPart> => this.hosts
@@ -164,7 +164,9 @@ export class EnvironmentRuntime implements Engine {
             min: isListed ? min : 0, // P5
             max,
             ready,
-            features: this.config.features.filter((feature) => feature.kind === "sandbox" && Feature.appliesTo(feature, image)),
+            features: this.config.features.filter(
+              (feature) => feature.kind === "sandbox" && Feature.appliesTo(feature, image)
+            ),
             housekeepIntervals: this.housekeepIntervals,
             hostParts: this.hostParts
           })
@@ -210,7 +212,9 @@ export class EnvironmentRuntime implements Engine {
   private newSessionId(): SessionId {
     let digits = ""
     for (let i = 0; i < 4; i++) {
-      digits += Math.floor(this.random.nextDoubleUnsafe() * 0x1_0000_0000).toString(16).padStart(8, "0")
+      digits += Math.floor(this.random.nextDoubleUnsafe() * 0x1_0000_0000)
+        .toString(16)
+        .padStart(8, "0")
     }
     return SessionId.make(`session-${digits}`)
   }
@@ -224,7 +228,7 @@ export class EnvironmentRuntime implements Engine {
     },
     restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   ): Effect.Effect<SessionRuntime, unknown> {
-    return Effect.gen({ self: this }, function*() {
+    return Effect.gen({ self: this }, function* () {
       if (this.status !== "Online") return yield* closedError(this)
       const image = yield* this.imageFor(options.image, options.features ?? [])
       const id = options.id === undefined || options.id === "" ? this.newSessionId() : SessionId.make(options.id)
@@ -233,7 +237,7 @@ export class EnvironmentRuntime implements Engine {
       }
       this.reserved.add(id)
       const pool = this.pools.get(image) ?? (yield* this.poolOf(image))
-      const opened = Effect.gen({ self: this }, function*() {
+      const opened = Effect.gen({ self: this }, function* () {
         const started = now(this)
         while (true) {
           const sandbox = yield* pool.acquire(restore)
@@ -243,7 +247,10 @@ export class EnvironmentRuntime implements Engine {
           return session
         }
       })
-      const session = yield* Effect.ensuring(opened, Effect.sync(() => this.reserved.delete(id)))
+      const session = yield* Effect.ensuring(
+        opened,
+        Effect.sync(() => this.reserved.delete(id))
+      )
       this.limit(session, id)
       return session
     })
@@ -260,9 +267,20 @@ export class EnvironmentRuntime implements Engine {
     const watch = (effect: Effect.Effect<void>): void => {
       // The end of the session is awaited in the background: it must not interrupt itself.
       const timer = this.background(effect)
-      this.background(Effect.andThen(Deferred.await(session.ended), Effect.sync(() => timer.interruptUnsafe())))
+      this.background(
+        Effect.andThen(
+          Deferred.await(session.ended),
+          Effect.sync(() => timer.interruptUnsafe())
+        )
+      )
     }
-    if (sessionLifetime !== undefined) watch(Effect.delay(Effect.suspend(() => stop("lifetime", sessionLifetime)), sessionLifetime))
+    if (sessionLifetime !== undefined)
+      watch(
+        Effect.delay(
+          Effect.suspend(() => stop("lifetime", sessionLifetime)),
+          sessionLifetime
+        )
+      )
     if (sessionIdleTimeout !== undefined) {
       const idle: Effect.Effect<void> = Effect.suspend(() => {
         const left = sessionIdleTimeout - session.idleMillis
@@ -274,7 +292,7 @@ export class EnvironmentRuntime implements Engine {
 
   /** A session of one host feature alone, without a sandbox (L19). */
   hostSession(featureId: FeatureId): Effect.Effect<Context.Context<never>, unknown, Scope.Scope> {
-    return Effect.gen({ self: this }, function*() {
+    return Effect.gen({ self: this }, function* () {
       if (this.status !== "Online") return yield* closedError(this)
       const host = this.hosts.find((one) => one.feature.id === featureId)
       const session = host?.active?.session
@@ -359,49 +377,55 @@ export class EnvironmentRuntime implements Engine {
     })
 
   private takeDown(reason: unknown): Effect.Effect<void> {
-    return Effect.uninterruptible(Effect.gen({ self: this }, function*() {
-      const started = now(this)
-      emit(this, (timestamp) => ({
-        _tag: "EnvironmentShuttingDown",
-        ...this.facts(timestamp),
-        lifetimeMillis: timestamp - this.startedAt,
-        error: reason === undefined ? undefined : errorInfo(reason)
-      }))
-      const closed = new EnvironmentClosedError({ environmentId: this.config.id, status: this.status })
-      for (const pool of this.pools.values()) pool.close(closed)
-      const sandboxes = [...this.pools.values()].flatMap((pool) => [...pool.live])
-      // One teardown for each of: the bodies, the session's features, the sandbox's features, the driver's instance.
-      const patience = this.config.teardownTimeout * (3 + 2 * this.config.features.length)
-      yield* Effect.forEach(sandboxes, (sandbox) => {
-        sandbox.stop(closed)
-        return Effect.timeoutOption(Deferred.await(sandbox.offline), patience)
-      }, { concurrency: this.config.concurrency, discard: true })
-      for (const host of this.hosts.toReversed()) {
-        const begun = now(this)
-        const cause = yield* bounded.failure(Scope.close(host.scope, Exit.void), this.config.teardownTimeout)
+    return Effect.uninterruptible(
+      Effect.gen({ self: this }, function* () {
+        const started = now(this)
         emit(this, (timestamp) => ({
-          _tag: "FeatureTornDown",
+          _tag: "EnvironmentShuttingDown",
           ...this.facts(timestamp),
-          featureId: host.feature.id,
-          durationMillis: timestamp - begun,
-          error: cause === undefined ? undefined : causeInfo(cause)
+          lifetimeMillis: timestamp - this.startedAt,
+          error: reason === undefined ? undefined : errorInfo(reason)
         }))
-      }
-      this.status = "Offline"
-      emit(this, (timestamp) => ({
-        _tag: "EnvironmentShutDown",
-        ...this.facts(timestamp),
-        durationMillis: timestamp - started,
-        lifetimeMillis: timestamp - this.startedAt
-      }))
-      yield* Effect.timeoutOption(this.hub.drain, drainTimeoutMillis)
-      Deferred.doneUnsafe(this.offline, Exit.void)
-    }))
+        const closed = new EnvironmentClosedError({ environmentId: this.config.id, status: this.status })
+        for (const pool of this.pools.values()) pool.close(closed)
+        const sandboxes = [...this.pools.values()].flatMap((pool) => [...pool.live])
+        // One teardown for each of: the bodies, the session's features, the sandbox's features, the driver's instance.
+        const patience = this.config.teardownTimeout * (3 + 2 * this.config.features.length)
+        yield* Effect.forEach(
+          sandboxes,
+          (sandbox) => {
+            sandbox.stop(closed)
+            return Effect.timeoutOption(Deferred.await(sandbox.offline), patience)
+          },
+          { concurrency: this.config.concurrency, discard: true }
+        )
+        for (const host of this.hosts.toReversed()) {
+          const begun = now(this)
+          const cause = yield* bounded.failure(Scope.close(host.scope, Exit.void), this.config.teardownTimeout)
+          emit(this, (timestamp) => ({
+            _tag: "FeatureTornDown",
+            ...this.facts(timestamp),
+            featureId: host.feature.id,
+            durationMillis: timestamp - begun,
+            error: cause === undefined ? undefined : causeInfo(cause)
+          }))
+        }
+        this.status = "Offline"
+        emit(this, (timestamp) => ({
+          _tag: "EnvironmentShutDown",
+          ...this.facts(timestamp),
+          durationMillis: timestamp - started,
+          lifetimeMillis: timestamp - this.startedAt
+        }))
+        yield* Effect.timeoutOption(this.hub.drain, drainTimeoutMillis)
+        Deferred.doneUnsafe(this.offline, Exit.void)
+      })
+    )
   }
 }
 
 /** Makes and starts an environment; closing the scope shuts it down. */
-export const make = Effect.fnUntraced(function*(config: Resolved) {
+export const make = Effect.fnUntraced(function* (config: Resolved) {
   const driver = yield* SandboxDriver
   const services = yield* Effect.context<never>()
   const hub = Option.getOrUndefined(yield* Effect.serviceOption(EventHandler.EventHub)) ?? (yield* EventHandler.make)

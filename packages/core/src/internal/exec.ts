@@ -89,7 +89,7 @@ export const exec = (
   options: Command.Options
 ): Effect.Effect<Command.Result, SandboxStateError | PlatformError> =>
   Effect.uninterruptibleMask((restore) =>
-    Effect.gen(function*() {
+    Effect.gen(function* () {
       const started = yield* Clock.currentTimeMillis
       const forceKillAfter = Duration.toMillis(options.forceKillAfter ?? "2 seconds")
       const timeout = options.timeout === undefined ? undefined : Duration.toMillis(options.timeout)
@@ -106,21 +106,26 @@ export const exec = (
             received++
             collector.add(chunk)
             if (collector.truncated && options.onOutputLimit === "kill") Deferred.doneUnsafe(overLimit, Effect.void)
-          }))
+          })
+        )
 
-      const spawned = target.spawner.spawn(ChildProcess.make(command, args, {
-        cwd: options.cwd,
-        env: options.env,
-        extendEnv: true,
-        stdin: stdinOf(options.stdin),
-        forceKillAfter
-      })).pipe(Effect.provideService(CommandUser, options.user), Scope.provide(scope))
+      const spawned = target.spawner
+        .spawn(
+          ChildProcess.make(command, args, {
+            cwd: options.cwd,
+            env: options.env,
+            extendEnv: true,
+            stdin: stdinOf(options.stdin),
+            forceKillAfter
+          })
+        )
+        .pipe(Effect.provideService(CommandUser, options.user), Scope.provide(scope))
 
       /** Ends when both streams did, or nothing more can be from the command itself. */
       const drained = (readers: Fiber.Fiber<unknown, PlatformError>) =>
         Effect.raceFirst(
           Fiber.await(readers),
-          Effect.gen(function*() {
+          Effect.gen(function* () {
             for (let waited = 0; waited < drainLimitMillis; waited += silenceAfterExitMillis) {
               const before = received
               yield* Effect.sleep(silenceAfterExitMillis)
@@ -129,7 +134,7 @@ export const exec = (
           })
         )
 
-      const run = Effect.gen(function*() {
+      const run = Effect.gen(function* () {
         const handle = yield* spawned
         const readers = yield* Effect.all([collect(handle.stdout, stdout), collect(handle.stderr, stderr)], {
           concurrency: 2,
@@ -145,15 +150,20 @@ export const exec = (
           Deferred.await(overLimit),
           Command.Outcome.cases.OutputLimit.make({ maxOutputBytes: max })
         )
-        return yield* Effect.raceFirst(limited, Effect.tap(ended, () => drained(readers)))
+        return yield* Effect.raceFirst(
+          limited,
+          Effect.tap(ended, () => drained(readers))
+        )
       })
 
       const runner = yield* Effect.forkDetach(run, { startImmediately: true }) // ended below, whatever happens
-      const exit = yield* Effect.exit(restore(
-        timeout === undefined
-          ? Effect.asSome(Fiber.join(runner))
-          : Fiber.join(runner).pipe(Effect.timeoutOption(timeout))
-      ))
+      const exit = yield* Effect.exit(
+        restore(
+          timeout === undefined
+            ? Effect.asSome(Fiber.join(runner))
+            : Fiber.join(runner).pipe(Effect.timeoutOption(timeout))
+        )
+      )
       const exited = Exit.isSuccess(exit) && exit.value._tag === "Some" && exit.value.value._tag !== "OutputLimit"
       const close = Effect.andThen(Fiber.interrupt(runner), Scope.close(scope, Exit.void))
       if (exited) {
@@ -170,9 +180,8 @@ export const exec = (
         }
       }
       if (Exit.isFailure(exit)) return yield* Effect.failCause(exit.cause)
-      const outcome: Command.Outcome = exit.value._tag === "Some"
-        ? exit.value.value
-        : { _tag: "TimedOut", timeoutMillis: timeout ?? 0 }
+      const outcome: Command.Outcome =
+        exit.value._tag === "Some" ? exit.value.value : { _tag: "TimedOut", timeoutMillis: timeout ?? 0 }
       const ended = yield* Clock.currentTimeMillis
       const stdoutBytes = stdout.bytes()
       const stderrBytes = stderr.bytes()

@@ -13,8 +13,13 @@ import * as Option from "effect/Option"
 import type * as Feature from "../Feature.ts"
 import type { FeatureId, ImageId } from "../Id.ts"
 import type { ReadySet } from "../LoadBalancer.ts"
-import { type EnvironmentClosedError, EnvironmentOutageError, EnvironmentOverloadError, isStateError } from "../SandboxError.ts"
-import * as SandboxStatus from "../SandboxStatus.ts"
+import {
+  type EnvironmentClosedError,
+  EnvironmentOutageError,
+  EnvironmentOverloadError,
+  isStateError
+} from "../SandboxError.ts"
+import type * as SandboxStatus from "../SandboxStatus.ts"
 import { causeInfo, closedError, emit, type Engine, now } from "./engine.ts"
 import { linkedSet } from "./linkedSet.ts"
 import { SandboxRuntime } from "./sandboxRuntime.ts"
@@ -206,7 +211,7 @@ export class ImagePool {
     if (this.min === 0) return Effect.void
     const startup = Deferred.makeUnsafe<void, unknown>()
     this.startup = startup
-    const one = Effect.suspend(() => this.outage === undefined ? this.bringUp(this.place()) : Effect.void)
+    const one = Effect.suspend(() => (this.outage === undefined ? this.bringUp(this.place()) : Effect.void))
     const all = Effect.forEach(Array.from({ length: this.min }), () => one, {
       concurrency: this.engine.config.concurrency,
       discard: true
@@ -234,7 +239,8 @@ export class ImagePool {
   }
 
   private wantsMore(): boolean {
-    if (this.engine.status === "ShuttingDown" || this.engine.status === "Offline" || this.live.size >= this.max) return false
+    if (this.engine.status === "ShuttingDown" || this.engine.status === "Offline" || this.live.size >= this.max)
+      return false
     return this.waiters.size > this.starting || this.live.size < this.target
   }
 
@@ -267,7 +273,8 @@ export class ImagePool {
             this.failed(exit.cause)
           }
           return exit
-        }))
+        })
+      )
     )
   }
 
@@ -308,7 +315,8 @@ export class ImagePool {
       if (reason !== undefined) {
         this.engine.background(sandbox.shutDown(reason))
       } else if (
-        idleTimeToLive !== undefined && this.live.size - this.counts.ShuttingDown > this.min &&
+        idleTimeToLive !== undefined &&
+        this.live.size - this.counts.ShuttingDown > this.min &&
         now(this.engine) - sandbox.since >= idleTimeToLive
       ) {
         this.target = Math.max(this.min, this.target - 1)
@@ -322,7 +330,7 @@ export class ImagePool {
   // -------------------------------------------------------------------------------------------------------------------
 
   outageError(outage: Outage): EnvironmentOutageError {
-    const cause = outage.cause.reasons.flatMap((reason) => Cause.isFailReason(reason) ? [reason.error] : [])[0]
+    const cause = outage.cause.reasons.flatMap((reason) => (Cause.isFailReason(reason) ? [reason.error] : []))[0]
     return new EnvironmentOutageError({
       environmentId: this.engine.config.id,
       image: this.image,
@@ -367,7 +375,9 @@ export class ImagePool {
         return Effect.fail("failed")
       }
       if (this.live.size >= this.max) return Effect.fail("failed")
-      return Effect.flatMap(this.bringUp(this.place()), (exit) => Exit.isSuccess(exit) ? Effect.void : Effect.fail("failed"))
+      return Effect.flatMap(this.bringUp(this.place()), (exit) =>
+        Exit.isSuccess(exit) ? Effect.void : Effect.fail("failed")
+      )
     })
     return Effect.ignore(Effect.retry(attempt, this.engine.config.outageRetry))
   })

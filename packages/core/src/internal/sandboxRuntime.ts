@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
-import * as Feature from "../Feature.ts"
+import type * as Feature from "../Feature.ts"
 import { sandboxId, type SandboxId, type SessionId } from "../Id.ts"
 import type { SandboxInstance } from "../SandboxDriver.ts"
 import {
@@ -156,7 +156,7 @@ export class SandboxRuntime {
   readonly start: Effect.Effect<void, unknown> = Effect.suspend(() => {
     this.move("SettingUp")
     return this.guardedSetUp(
-      Effect.gen({ self: this }, function*() {
+      Effect.gen({ self: this }, function* () {
         yield* this.create
         yield* this.setUpFeatures
         if (this.pool.isProactive) yield* this.prepare
@@ -176,7 +176,7 @@ export class SandboxRuntime {
   /** After a session: removes its traces and sets up the next (S1, S3). */
   readonly refresh: Effect.Effect<void, unknown> = Effect.suspend(() =>
     this.guardedSetUp(
-      Effect.gen({ self: this }, function*() {
+      Effect.gen({ self: this }, function* () {
         if (this.instance !== undefined) yield* this.instance.reset
         if (this.pool.isProactive) yield* this.prepare
       }),
@@ -196,7 +196,10 @@ export class SandboxRuntime {
         onEnd(exit, now(this.engine) - started)
         if (Exit.isSuccess(exit)) return Effect.void
         for (const error of stateErrors(exit.cause)) this.record(error)
-        return Effect.andThen(this.shutDown(`set-up failed: ${causeInfo(exit.cause).message}`), Effect.failCause(exit.cause))
+        return Effect.andThen(
+          this.shutDown(`set-up failed: ${causeInfo(exit.cause).message}`),
+          Effect.failCause(exit.cause)
+        )
       })
     })
   }
@@ -224,36 +227,45 @@ export class SandboxRuntime {
       const watch = Effect.catchCause(instance.awaitDeath, (cause) =>
         Effect.sync(() => {
           if (Cause.hasInterruptsOnly(cause)) return
-          const error = stateErrors(cause)[0] ??
+          const error =
+            stateErrors(cause)[0] ??
             new SandboxStateError({ sandboxId: this.id, operation: "awaitDeath", cause: Cause.squash(cause) })
           this.death = error
           this.condemn(error)
-        }))
+        })
+      )
       return Effect.forkIn(watch, this.scope, { startImmediately: true })
-    }).pipe(Effect.withSpan("sandbox.create", { attributes: { "sandbox.id": this.id, "sandbox.image": this.pool.image } }))
+    }).pipe(
+      Effect.withSpan("sandbox.create", { attributes: { "sandbox.id": this.id, "sandbox.image": this.pool.image } })
+    )
   })
 
   private readonly setUpFeatures = Effect.suspend(() =>
-    Effect.forEach(this.pool.features, (feature) => {
-      const part: Part = { feature, scope: Scope.makeUnsafe(), active: undefined }
-      this.parts.push(part)
-      const user = { sandbox: this, instance: this.instanceOrDie, session: undefined, scope: part.scope }
-      const services = sandboxServices.forFeature(this.services, user, feature.id)
-      const setUp = provide(feature.setup, Context.add(services, Scope.Scope, part.scope))
-      return Effect.map(
-        this.observed(setUp, `setup ${feature.id}`, (durationMillis, error) =>
-          emit(this.engine, (timestamp) => ({
-            _tag: "FeatureSetUp",
-            ...this.facts(timestamp),
-            featureId: feature.id,
-            durationMillis,
-            error
-          }))),
-        (active) => {
-          part.active = active
-        }
-      )
-    }, { discard: true })
+    Effect.forEach(
+      this.pool.features,
+      (feature) => {
+        const part: Part = { feature, scope: Scope.makeUnsafe(), active: undefined }
+        this.parts.push(part)
+        const user = { sandbox: this, instance: this.instanceOrDie, session: undefined, scope: part.scope }
+        const services = sandboxServices.forFeature(this.services, user, feature.id)
+        const setUp = provide(feature.setup, Context.add(services, Scope.Scope, part.scope))
+        return Effect.map(
+          this.observed(setUp, `setup ${feature.id}`, (durationMillis, error) =>
+            emit(this.engine, (timestamp) => ({
+              _tag: "FeatureSetUp",
+              ...this.facts(timestamp),
+              featureId: feature.id,
+              durationMillis,
+              error
+            }))
+          ),
+          (active) => {
+            part.active = active
+          }
+        )
+      },
+      { discard: true }
+    )
   )
 
   private get instanceOrDie(): SandboxInstance {
@@ -267,26 +279,34 @@ export class SandboxRuntime {
     this.session = session
     const user = { sandbox: this, instance: this.instanceOrDie, session, scope: session.scope }
     session.context = Context.merge(this.services, sandboxServices.make(user))
-    return Effect.forEach(this.sessionFeatures(), ({ active, feature }) => {
-      const part: Part = { feature, scope: Scope.makeUnsafe(), active }
-      session.parts.push(part)
-      const services = sandboxServices.forFeature(session.context, { ...user, scope: part.scope }, feature.id)
-      const setUp = provide(active.session ?? Effect.succeed(Context.empty()), Context.add(services, Scope.Scope, part.scope))
-      return Effect.map(
-        this.observed(setUp, `session ${feature.id}`, (durationMillis, error) =>
-          emit(this.engine, (timestamp) => ({
-            _tag: "FeatureSessionSetUp",
-            ...this.facts(timestamp),
-            featureId: feature.id,
-            sessionId: session.id,
-            durationMillis,
-            error
-          }))),
-        (provided) => {
-          session.context = Context.merge(session.context, provided)
-        }
-      )
-    }, { discard: true })
+    return Effect.forEach(
+      this.sessionFeatures(),
+      ({ active, feature }) => {
+        const part: Part = { feature, scope: Scope.makeUnsafe(), active }
+        session.parts.push(part)
+        const services = sandboxServices.forFeature(session.context, { ...user, scope: part.scope }, feature.id)
+        const setUp = provide(
+          active.session ?? Effect.succeed(Context.empty()),
+          Context.add(services, Scope.Scope, part.scope)
+        )
+        return Effect.map(
+          this.observed(setUp, `session ${feature.id}`, (durationMillis, error) =>
+            emit(this.engine, (timestamp) => ({
+              _tag: "FeatureSessionSetUp",
+              ...this.facts(timestamp),
+              featureId: feature.id,
+              sessionId: session.id,
+              durationMillis,
+              error
+            }))
+          ),
+          (provided) => {
+            session.context = Context.merge(session.context, provided)
+          }
+        )
+      },
+      { discard: true }
+    )
   })
 
   private sessionFeatures(): ReadonlyArray<{ readonly feature: Feature.Any; readonly active: Feature.Active }> {
@@ -304,7 +324,8 @@ export class SandboxRuntime {
     return Effect.suspend(() => {
       const started = now(this.engine)
       return Effect.onExit(effect, (exit) =>
-        Effect.sync(() => note(now(this.engine) - started, Exit.isFailure(exit) ? causeInfo(exit.cause) : undefined)))
+        Effect.sync(() => note(now(this.engine) - started, Exit.isFailure(exit) ? causeInfo(exit.cause) : undefined))
+      )
     }).pipe(Effect.withSpan(name, { attributes: { "sandbox.id": this.id, "sandbox.image": this.pool.image } }))
   }
 
@@ -321,7 +342,7 @@ export class SandboxRuntime {
     waitedMillis: number,
     restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   ): Effect.Effect<SessionRuntime | undefined, unknown> {
-    return Effect.gen({ self: this }, function*() {
+    return Effect.gen({ self: this }, function* () {
       if (this.check !== undefined) yield* Fiber.interrupt(this.check)
       if (this.isCondemned) {
         this.engine.background(this.shutDown("broken before its session started"))
@@ -374,20 +395,22 @@ export class SandboxRuntime {
       const reason = this.isCondemned
         ? "broken"
         : teardownFailed
-        ? "the teardown of its session failed"
-        : this.engine.status !== "Online"
-        ? "the environment shuts down"
-        : this.recycleReason()
+          ? "the teardown of its session failed"
+          : this.engine.status !== "Online"
+            ? "the environment shuts down"
+            : this.recycleReason()
       if (!this.pool.isPooled) return this.shutDown(reason ?? "not pooled")
       if (reason !== undefined) {
         this.engine.background(this.shutDown(reason))
         return Effect.succeed(undefined)
       }
       if (this.pool.isProactive) this.move("SettingUp")
-      this.engine.background(Effect.matchCauseEffect(this.refresh, {
-        onFailure: (cause) => this.pool.backgroundFailed(cause),
-        onSuccess: () => Effect.sync(() => this.pool.offer(this))
-      }))
+      this.engine.background(
+        Effect.matchCauseEffect(this.refresh, {
+          onFailure: (cause) => this.pool.backgroundFailed(cause),
+          onSuccess: () => Effect.sync(() => this.pool.offer(this))
+        })
+      )
       return Effect.succeed(undefined)
     })
   }
@@ -419,7 +442,7 @@ export class SandboxRuntime {
     }
     if (tasks.length === 0) return Effect.void
     let counter = 0
-    const round = Effect.gen({ self: this }, function*() {
+    const round = Effect.gen({ self: this }, function* () {
       const next = tasks.reduce((earliest, task) => Math.min(earliest, task.due), Number.POSITIVE_INFINITY)
       yield* Effect.sleep(Math.max(0, next - now(this.engine)))
       if (this.status !== "Ready" && this.status !== "InSession") {
@@ -449,7 +472,11 @@ export class SandboxRuntime {
         )
       }
     })
-    return Effect.whileLoop({ while: () => !this.isCondemned && this.status !== "Offline", body: () => round, step: () => {} })
+    return Effect.whileLoop({
+      while: () => !this.isCondemned && this.status !== "Offline",
+      body: () => round,
+      step: () => {}
+    })
   })
 
   private missed = 0
@@ -457,17 +484,22 @@ export class SandboxRuntime {
   private readonly ping = Effect.suspend(() =>
     Effect.flatMap(Effect.timeoutOption(this.instanceOrDie.ping, this.engine.config.pingTimeout), (answer) => {
       this.missed = answer._tag === "Some" ? 0 : this.missed + 1
-      return this.missed < this.engine.config.missedPings ? Effect.void : Effect.fail(
-        new SandboxStateError({
-          sandboxId: this.id,
-          operation: "ping",
-          description: `${this.missed} pings in a row took longer than ${this.engine.config.pingTimeout} ms`
-        })
-      )
+      return this.missed < this.engine.config.missedPings
+        ? Effect.void
+        : Effect.fail(
+            new SandboxStateError({
+              sandboxId: this.id,
+              operation: "ping",
+              description: `${this.missed} pings in a row took longer than ${this.engine.config.pingTimeout} ms`
+            })
+          )
     })
   )
 
-  private housekeepFeature(part: Part, housekeep: Effect.Effect<unknown, unknown, unknown>): Effect.Effect<unknown, unknown> {
+  private housekeepFeature(
+    part: Part,
+    housekeep: Effect.Effect<unknown, unknown, unknown>
+  ): Effect.Effect<unknown, unknown> {
     let counter = 0
     const user = { sandbox: this, instance: this.instanceOrDie, session: undefined, scope: part.scope }
     const services = sandboxServices.forFeature(this.services, user, part.feature.id)
@@ -495,48 +527,54 @@ export class SandboxRuntime {
    * first. Not for a sandbox in a session: end the session.
    */
   shutDown(reason: string): Effect.Effect<FeatureTeardownError | undefined> {
-    return Effect.uninterruptible(Effect.suspend(() => {
-      if (this.status === "ShuttingDown" || this.status === "Offline") return Deferred.await(this.offline)
-      this.pool.ready.remove(this)
-      this.move("ShuttingDown")
-      return Effect.gen({ self: this }, function*() {
-        const started = now(this.engine)
-        yield* this.quiesce
-        const errors: TeardownErrors = {}
-        const prepared = this.session
-        this.session = undefined
-        if (prepared !== undefined) yield* prepared.tearDown(errors)
-        yield* this.tearDown(this.parts, errors, (part, durationMillis, error) =>
+    return Effect.uninterruptible(
+      Effect.suspend(() => {
+        if (this.status === "ShuttingDown" || this.status === "Offline") return Deferred.await(this.offline)
+        this.pool.ready.remove(this)
+        this.move("ShuttingDown")
+        return Effect.gen({ self: this }, function* () {
+          const started = now(this.engine)
+          yield* this.quiesce
+          const errors: TeardownErrors = {}
+          const prepared = this.session
+          this.session = undefined
+          if (prepared !== undefined) yield* prepared.tearDown(errors)
+          yield* this.tearDown(this.parts, errors, (part, durationMillis, error) =>
+            emit(this.engine, (timestamp) => ({
+              _tag: "FeatureTornDown",
+              ...this.facts(timestamp),
+              featureId: part.feature.id,
+              durationMillis,
+              error
+            }))
+          )
+          const destroyed = yield* bounded.failure(
+            Scope.close(this.scope, Exit.void),
+            this.engine.config.teardownTimeout
+          )
+          if (destroyed !== undefined) {
+            this.engine.leaked++
+            this.noteTeardown(destroyed)
+          }
+          const error = Object.values(errors).some(hasUserError)
+            ? new FeatureTeardownError({ sandboxId: this.id, errors, hasUserError: true })
+            : undefined
+          this.move("Offline")
+          const told = destroyed === undefined ? error : Cause.squash(destroyed)
           emit(this.engine, (timestamp) => ({
-            _tag: "FeatureTornDown",
+            _tag: "SandboxShutDown",
             ...this.facts(timestamp),
-            featureId: part.feature.id,
-            durationMillis,
-            error
-          })))
-        const destroyed = yield* bounded.failure(Scope.close(this.scope, Exit.void), this.engine.config.teardownTimeout)
-        if (destroyed !== undefined) {
-          this.engine.leaked++
-          this.noteTeardown(destroyed)
-        }
-        const error = Object.values(errors).some(hasUserError)
-          ? new FeatureTeardownError({ sandboxId: this.id, errors, hasUserError: true })
-          : undefined
-        this.move("Offline")
-        const told = destroyed === undefined ? error : Cause.squash(destroyed)
-        emit(this.engine, (timestamp) => ({
-          _tag: "SandboxShutDown",
-          ...this.facts(timestamp),
-          reason,
-          durationMillis: timestamp - started,
-          lifetimeMillis: timestamp - this.createdAt,
-          error: told === undefined ? undefined : errorInfo(told)
-        }))
-        this.pool.left(this)
-        Deferred.doneUnsafe(this.offline, Exit.succeed(error))
-        return error
+            reason,
+            durationMillis: timestamp - started,
+            lifetimeMillis: timestamp - this.createdAt,
+            error: told === undefined ? undefined : errorInfo(told)
+          }))
+          this.pool.left(this)
+          Deferred.doneUnsafe(this.offline, Exit.succeed(error))
+          return error
+        })
       })
-    }))
+    )
   }
 
   /** Closes the scopes of features, last first, each within its time limit; collects what they raise. */
@@ -549,12 +587,15 @@ export class SandboxRuntime {
       parts.toReversed(),
       (part) => {
         const started = now(this.engine)
-        return Effect.map(bounded.failure(Scope.close(part.scope, Exit.void), this.engine.config.teardownTimeout), (cause) => {
-          note(part, now(this.engine) - started, cause === undefined ? undefined : causeInfo(cause))
-          if (cause === undefined) return
-          errors[part.feature.id] = cause
-          this.noteTeardown(cause)
-        })
+        return Effect.map(
+          bounded.failure(Scope.close(part.scope, Exit.void), this.engine.config.teardownTimeout),
+          (cause) => {
+            note(part, now(this.engine) - started, cause === undefined ? undefined : causeInfo(cause))
+            if (cause === undefined) return
+            errors[part.feature.id] = cause
+            this.noteTeardown(cause)
+          }
+        )
       },
       { discard: true }
     )
@@ -624,11 +665,14 @@ export class SessionRuntime {
     return Effect.uninterruptibleMask((restore) =>
       Effect.suspend(() => {
         if (this.phase !== "open") {
-          return Effect.fail(this.reason ?? new SandboxStateError({
-            sandboxId: this.sandbox.id,
-            operation: "run",
-            description: `session ${this.id} is over`
-          }))
+          return Effect.fail(
+            this.reason ??
+              new SandboxStateError({
+                sandboxId: this.sandbox.id,
+                operation: "run",
+                description: `session ${this.id} is over`
+              })
+          )
         }
         return Effect.flatMap(Effect.forkChild(body, { startImmediately: true }), (fiber) => {
           this.bodies.add(fiber)
@@ -652,7 +696,10 @@ export class SessionRuntime {
     for (const error of stateErrors(exit.cause)) {
       if (error.sandboxId === this.sandbox.id) this.sandbox.record(error)
     }
-    if (this.reason !== undefined && (Cause.hasInterruptsOnly(exit.cause) || isBrokenChannel(this.reason, exit.cause))) {
+    if (
+      this.reason !== undefined &&
+      (Cause.hasInterruptsOnly(exit.cause) || isBrokenChannel(this.reason, exit.cause))
+    ) {
       return Effect.fail(this.reason)
     }
     return Effect.failCause(exit.cause)
@@ -671,54 +718,59 @@ export class SessionRuntime {
    * the first and gets the same (L14).
    */
   end(cause: Cause.Cause<unknown> | undefined): Effect.Effect<SessionTeardownError | FeatureTeardownError | undefined> {
-    return Effect.uninterruptible(Effect.suspend(() => {
-      if (this.phase !== "open") return Deferred.await(this.ended)
-      this.phase = "ending"
-      return Effect.gen({ self: this }, function*() {
-        const { engine } = this.sandbox
-        const { teardownTimeout } = engine.config
-        const started = now(engine)
-        if (this.bodies.size > 0) {
-          const bodies = [...this.bodies]
-          for (const body of bodies) body.interruptUnsafe()
-          yield* Effect.timeoutOption(Fiber.awaitAll(bodies), teardownTimeout)
-        }
-        yield* this.sandbox.quiesce
-        this.sandbox.move("ExitingSession")
-        if (cause !== undefined) {
-          for (const error of stateErrors(cause)) if (error.sandboxId === this.sandbox.id) this.sandbox.record(error)
-        }
-        const errors: TeardownErrors = {}
-        yield* this.tearDown(errors)
-        const failed = Object.keys(errors).length > 0
-        const sessionId = this.id
-        const teardownError = sessionId !== undefined && Object.values(errors).some(hasUserError)
-          ? new SessionTeardownError({ sandboxId: this.sandbox.id, sessionId, errors, hasUserError: true })
-          : undefined
-        if (sessionId !== undefined) {
-          engine.sessions.delete(sessionId)
-          const told = this.reason ?? this.sandbox.stateErrors[0] ??
-            (cause === undefined || Cause.hasInterruptsOnly(cause) ? teardownError : Cause.squash(cause))
-          emit(engine, (timestamp) => ({
-            _tag: "SessionEnded",
-            ...this.sandbox.facts(timestamp),
-            sessionId,
-            durationMillis: timestamp - started,
-            lifetimeMillis: timestamp - this.startedAt,
-            error: told === undefined ? undefined : errorInfo(told)
-          }))
-        }
-        const shutdownError = yield* this.sandbox.afterSession(failed)
-        const result = teardownError ?? shutdownError
-        Deferred.doneUnsafe(this.ended, Exit.succeed(result))
-        return result
+    return Effect.uninterruptible(
+      Effect.suspend(() => {
+        if (this.phase !== "open") return Deferred.await(this.ended)
+        this.phase = "ending"
+        return Effect.gen({ self: this }, function* () {
+          const { engine } = this.sandbox
+          const { teardownTimeout } = engine.config
+          const started = now(engine)
+          if (this.bodies.size > 0) {
+            const bodies = [...this.bodies]
+            for (const body of bodies) body.interruptUnsafe()
+            yield* Effect.timeoutOption(Fiber.awaitAll(bodies), teardownTimeout)
+          }
+          yield* this.sandbox.quiesce
+          this.sandbox.move("ExitingSession")
+          if (cause !== undefined) {
+            for (const error of stateErrors(cause)) if (error.sandboxId === this.sandbox.id) this.sandbox.record(error)
+          }
+          const errors: TeardownErrors = {}
+          yield* this.tearDown(errors)
+          const failed = Object.keys(errors).length > 0
+          const sessionId = this.id
+          const teardownError =
+            sessionId !== undefined && Object.values(errors).some(hasUserError)
+              ? new SessionTeardownError({ sandboxId: this.sandbox.id, sessionId, errors, hasUserError: true })
+              : undefined
+          if (sessionId !== undefined) {
+            engine.sessions.delete(sessionId)
+            const told =
+              this.reason ??
+              this.sandbox.stateErrors[0] ??
+              (cause === undefined || Cause.hasInterruptsOnly(cause) ? teardownError : Cause.squash(cause))
+            emit(engine, (timestamp) => ({
+              _tag: "SessionEnded",
+              ...this.sandbox.facts(timestamp),
+              sessionId,
+              durationMillis: timestamp - started,
+              lifetimeMillis: timestamp - this.startedAt,
+              error: told === undefined ? undefined : errorInfo(told)
+            }))
+          }
+          const shutdownError = yield* this.sandbox.afterSession(failed)
+          const result = teardownError ?? shutdownError
+          Deferred.doneUnsafe(this.ended, Exit.succeed(result))
+          return result
+        })
       })
-    }))
+    )
   }
 
   /** Takes down what the session's set-up has put up, also half a set-up (L15). */
   tearDown(errors: TeardownErrors): Effect.Effect<void> {
-    return Effect.gen({ self: this }, function*() {
+    return Effect.gen({ self: this }, function* () {
       const { engine } = this.sandbox
       yield* this.sandbox.tearDown(this.parts, errors, (part, durationMillis, error) =>
         emit(engine, (timestamp) => ({
@@ -728,7 +780,8 @@ export class SessionRuntime {
           sessionId: this.id,
           durationMillis,
           error
-        })))
+        }))
+      )
       this.phase = "ended"
       const killed = yield* bounded.failure(Scope.close(this.scope, Exit.void), engine.config.teardownTimeout)
       if (killed !== undefined) {
@@ -742,8 +795,10 @@ export class SessionRuntime {
 /** A body that failed with the platform's error because its sandbox died under it. */
 const isBrokenChannel = (reason: StopReason, cause: Cause.Cause<unknown>): boolean =>
   reason._tag === "SandboxStateError" &&
-  cause.reasons.every((r) =>
-    Cause.isInterruptReason(r) || (Cause.isFailReason(r) && Cause.isCause(r.error) === false && isPlatformError(r.error))
+  cause.reasons.every(
+    (r) =>
+      Cause.isInterruptReason(r) ||
+      (Cause.isFailReason(r) && Cause.isCause(r.error) === false && isPlatformError(r.error))
   )
 
 const isPlatformError = (error: unknown): boolean =>

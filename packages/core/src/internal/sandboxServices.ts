@@ -54,7 +54,11 @@ const activity = <A, E, R>(
   featureId?: FeatureId
 ): Effect.Effect<A, E, R> =>
   Effect.suspend(() => {
-    const { engine, id: sandboxId, pool: { image } } = user.sandbox
+    const {
+      engine,
+      id: sandboxId,
+      pool: { image }
+    } = user.sandbox
     const started = now(engine)
     user.session?.enter()
     return Effect.onExit(effect, (exit) =>
@@ -75,10 +79,17 @@ const activity = <A, E, R>(
             ? { _tag: "SandboxActivity", ...facts }
             : { _tag: "FeatureActivity", featureId, ...facts }
         })
-      }))
-  }).pipe(Effect.withSpan(name, {
-    attributes: { "sandbox.id": user.sandbox.id, "sandbox.image": user.sandbox.pool.image, "session.id": user.session?.id }
-  }))
+      })
+    )
+  }).pipe(
+    Effect.withSpan(name, {
+      attributes: {
+        "sandbox.id": user.sandbox.id,
+        "sandbox.image": user.sandbox.pool.image,
+        "session.id": user.session?.id
+      }
+    })
+  )
 
 const fileSystem = (user: User): FileSystem.FileSystem => {
   const files = user.instance.fileSystem
@@ -122,8 +133,19 @@ const fileSystem = (user: User): FileSystem.FileSystem => {
     writeFileString: (path, data, options) => run("writeFile", () => files.writeFileString(path, data, options)),
     sink: (path, options) => files.sink(path, options),
     stream: (path, options) =>
-      Stream.unwrap(Effect.as(run("readFile", () => Effect.void), files.stream(path, options))),
-    watch: (path, options) => Stream.unwrap(Effect.as(run("watch", () => Effect.void), files.watch(path, options)))
+      Stream.unwrap(
+        Effect.as(
+          run("readFile", () => Effect.void),
+          files.stream(path, options)
+        )
+      ),
+    watch: (path, options) =>
+      Stream.unwrap(
+        Effect.as(
+          run("watch", () => Effect.void),
+          files.watch(path, options)
+        )
+      )
   }
 }
 
@@ -141,7 +163,7 @@ const spawner = (user: User, quiet: boolean): ChildProcessSpawner.ChildProcessSp
       const refused = refusal(user, `run ${name}`)
       if (refused !== undefined) return Effect.fail(platformRefusal(refused, "spawn"))
       const spawn = Effect.uninterruptibleMask((restore) =>
-        Effect.gen(function*() {
+        Effect.gen(function* () {
           const scope = yield* Scope.fork(user.scope)
           yield* Effect.addFinalizer((exit) => Scope.close(scope, exit))
           return yield* restore(Scope.provide(user.instance.spawner.spawn(command), scope))
@@ -173,9 +195,11 @@ const handle = (user: User, featureId: FeatureId | undefined): Sandbox["Service"
         const target = { sandboxId: sandbox.id, spawner: quietSpawner, background: user.sandbox.engine.background }
         const run = Effect.catch(exec(target, command, args, options), (error) =>
           // A broken channel shows as an error of the platform first; what it means is that the sandbox is gone (F4).
-          Effect.fail(sandbox.death ?? error))
+          Effect.fail(sandbox.death ?? error)
+        )
         return Effect.tapError(activity(user, `exec ${command}`, run, featureId), (error) =>
-          error._tag === "SandboxStateError" ? Effect.sync(() => sandbox.condemn(error)) : Effect.void)
+          error._tag === "SandboxStateError" ? Effect.sync(() => sandbox.condemn(error)) : Effect.void
+        )
       }),
     activity: (name, effect) => activity(user, name, effect, featureId),
     report: (error) => Effect.sync(() => sandbox.condemn(error)),
@@ -204,4 +228,3 @@ export const forFeature = (
   user: User,
   featureId: FeatureId
 ): Context.Context<never> => Context.add(services, Sandbox, handle(user, featureId))
-

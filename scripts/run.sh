@@ -1,0 +1,119 @@
+#!/bin/sh
+# Runs a task of the workspace, after installing what it needs: sh scripts/run.sh <task> [arguments]
+#
+# Works with npm and whatever Node is there (18 or newer). pnpm comes through npx, and tasks run on the Node that the
+# `node` dev dependency brings.
+set -eu
+
+PNPM_VERSION=12.21.0
+NODE_MAJOR=24
+STAMP=node_modules/.install-stamp
+
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+cd "$root"
+
+say() { printf '%s\n' "$*" >&2; }
+die() { say "error: $*"; exit 1; }
+
+usage() {
+  cat >&2 <<'TEXT'
+usage: sh scripts/run.sh <task> [arguments]
+
+  install       install the dependencies, and nothing else
+  start         the main example: a grader (npm start -- --help)
+  test          the tests (arguments go to vitest)
+  check         types of packages, tests, examples, bench and scripts
+  lint          oxlint and Effect's diagnostics
+  format        format the code; format:check only looks
+  build         packages/*/dist
+  bench         benchmarks
+  examples      run every examples/*.ts
+  pack          pack the packages, check the tarballs, and use them as a user would
+  docs          API reference into docs/api
+  ci            what a submission must pass
+TEXT
+}
+
+# Everything that decides what node_modules holds.
+fingerprint() {
+  cat pnpm-lock.yaml pnpm-workspace.yaml package.json packages/*/package.json examples/package.json bench/package.json \
+    | cksum
+}
+
+node_works() {
+  case "$(node_modules/.bin/node --version 2>/dev/null || true)" in
+    v$NODE_MAJOR.*) return 0 ;;
+    *) return 1 ;;
+  esac
+}
+
+pnpm() {
+  case "$(COREPACK_ENABLE_DOWNLOAD_PROMPT=0 command pnpm --version 2>/dev/null </dev/null || true)" in
+    "${PNPM_VERSION%%.*}".*) command pnpm "$@" ;;
+    *) npx --yes "pnpm@$PNPM_VERSION" "$@" ;;
+  esac
+}
+
+install() {
+  wanted=$(fingerprint)
+  if [ -f "$STAMP" ] && [ "$(cat "$STAMP")" = "$wanted" ] && node_works; then return 0; fi
+  command -v npm >/dev/null 2>&1 || die "npm is missing; install Node 18 or newer with npm"
+  say "Installing dependencies (once, and when the lockfile changes) ..."
+  rm -f "$STAMP"
+  log=$(mktemp)
+  # CI=true: pnpm asks nothing. Without the old node_modules/.bin the system's Node runs pnpm.
+  if ! CI=true pnpm install --frozen-lockfile >"$log" 2>&1 </dev/null; then
+    cat "$log" >&2
+    rm -f "$log"
+    die "the installation failed; after a change of a package.json run: npx pnpm@$PNPM_VERSION install --no-frozen-lockfile"
+  fi
+  rm -f "$log"
+  node_works || die "node_modules/.bin/node is not Node $NODE_MAJOR: the install script of the package 'node' did not run"
+  printf '%s\n' "$wanted" >"$STAMP"
+  say "Installed."
+}
+
+build() { tsc -b tsconfig.build.json; }
+
+lint() {
+  oxlint --deny-warnings
+  for project in packages/*/tsconfig.json tsconfig.test.json; do
+    say "effect-tsgo $project"
+    effect-tsgo diagnostics --project "$root/$project" --strict --format text
+  done
+}
+
+examples() {
+  for file in examples/*.ts; do
+    [ -f "$file" ] || { say "no examples yet"; return 0; }
+    say "--- $file"
+    node "$file" </dev/null || die "$file failed"
+  done
+}
+
+task=${1:-}
+[ $# -eq 0 ] || shift
+case "$task" in
+  install | start | test | check | lint | format | format:check | build | bench | examples | pack | docs) install ;;
+  ci) exec bash .ci/run ;;
+  '' | help | -h | --help) usage; exit 0 ;;
+  *) usage; die "unknown task: $task" ;;
+esac
+
+PATH="$root/node_modules/.bin:$PATH"
+export PATH
+
+case "$task" in
+  install) ;;
+  start) exec node examples/grade/main.ts "$@" ;;
+  test) exec vitest run "$@" ;;
+  check) exec tsc -b tsconfig.json "$@" ;;
+  lint) lint ;;
+  format) exec oxfmt "$@" ;;
+  format:check) exec oxfmt --check "$@" ;;
+  build) build ;;
+  bench) exec node --expose-gc bench/main.ts "$@" ;;
+  examples) examples ;;
+  pack) build; exec node scripts/pack-check.ts "$@" ;;
+  docs) exec typedoc "$@" ;;
+esac

@@ -1,0 +1,19 @@
+import { configDefaults, defineConfig } from "vitest/config"
+
+// Tests in real time against a real backend: opt in.
+const integration = process.env["SANDBOX_INTEGRATION_TESTS"] === "1"
+
+export default defineConfig({
+  test: {
+    projects: ["core", "testing", "docker-driver"].map((name) => ({
+      root: `packages/${name}`,
+      test: {
+        name,
+        include: ["test/**/*.test.ts"],
+        exclude: integration ? configDefaults.exclude : [...configDefaults.exclude, "**/*.integration.test.ts"],
+        sequence: { concurrent: true }
+      }
+    })),
+    passWithNoTests: true
+  }
+})

@@ -21,7 +21,7 @@ export interface Options {
  * Runs the tasks and gives the isolation that they ran in. Trouble with one task or sandbox is that task's verdict;
  * when there are no sandboxes at all the batch ends, so that it can be resumed.
  */
-export const run = Effect.fnUntraced(function*({ concurrency, progress, results, tally, tasks }: Options) {
+export const run = Effect.fnUntraced(function* ({ concurrency, progress, results, tally, tasks }: Options) {
   const images = [...new Set(tasks.map((task) => task.image))]
   const environment = yield* Environment.make({
     id: "grade",
@@ -33,7 +33,7 @@ export const run = Effect.fnUntraced(function*({ concurrency, progress, results,
   })
   let isolation: Sandbox["Service"]["isolation"] | undefined
 
-  const noteIsolation = Effect.gen(function*() {
+  const noteIsolation = Effect.gen(function* () {
     const sandbox = yield* Sandbox
     if (isolation !== undefined) return
     isolation = sandbox.isolation
@@ -41,21 +41,24 @@ export const run = Effect.fnUntraced(function*({ concurrency, progress, results,
     if (fallback !== undefined) yield* progress.print(`isolation is ${level}, not ${fallback.from}: ${fallback.reason}`)
   })
 
-  const grade = Effect.fnUntraced(function*(task: Task) {
-    const graded = yield* environment.withSession(
-      { image: task.image, id: task.id },
-      Effect.andThen(noteIsolation, Grader.grade(task))
-    ).pipe(
-      Effect.catch((error) =>
-        error._tag === "EnvironmentOutageError" || error._tag === "EnvironmentClosedError"
-          ? Effect.fail(error)
-          : Effect.succeed<Graded>({ verdict: "error", reason: error.message })
-      ),
-      Effect.catchDefect((defect) => Effect.succeed<Graded>({ verdict: "error", reason: String(defect) }))
-    )
+  const grade = Effect.fnUntraced(function* (task: Task) {
+    const graded = yield* environment
+      .withSession({ image: task.image, id: task.id }, Effect.andThen(noteIsolation, Grader.grade(task)))
+      .pipe(
+        Effect.catchIf(
+          (error) => error._tag !== "EnvironmentOutageError" && error._tag !== "EnvironmentClosedError",
+          (error) => Effect.succeed<Graded>({ verdict: "error", reason: error.message })
+        ),
+        Effect.catchDefect((defect) => Effect.succeed<Graded>({ verdict: "error", reason: String(defect) }))
+      )
     const written = line(task, graded)
     // What is counted is on disk, and the other way round.
-    yield* Effect.uninterruptible(Effect.andThen(results.append(written), Effect.sync(() => tally.add(written))))
+    yield* Effect.uninterruptible(
+      Effect.andThen(
+        results.append(written),
+        Effect.sync(() => tally.add(written))
+      )
+    )
   })
 
   yield* progress.during(environment.stats, Effect.forEach(tasks, grade, { concurrency, discard: true }))

@@ -1,5 +1,5 @@
 /**
- * Where tasks can be run, by the name that `--driver` takes. Another backend is another entry.
+ * Where tasks can be run, by the name that `--driver` takes. Another backend is another entry of `drivers`.
  */
 import type { InvalidConfigurationError, SandboxDriver, UnsupportedOptionError } from "@effect-sandbox/core"
 import { LocalDriver } from "@effect-sandbox/core"
@@ -11,14 +11,17 @@ import { dirname } from "node:path"
 export const isolations = ["auto", "bubblewrap", "none"] as const
 
 export interface Settings {
-  readonly isolation: typeof isolations[number]
+  readonly isolation: (typeof isolations)[number]
 }
 
 export interface Driver {
+  readonly name: string
   readonly description: string
   /** The images that a task may name. */
   readonly images: ReadonlyArray<string>
-  readonly layer: (settings: Settings) => Layer.Layer<
+  readonly layer: (
+    settings: Settings
+  ) => Layer.Layer<
     SandboxDriver,
     InvalidConfigurationError | UnsupportedOptionError | PlatformError.PlatformError,
     NodeServices.NodeServices
@@ -28,7 +31,8 @@ export interface Driver {
 /** The directory with the Node that runs this program: tasks of the image `node` run on the same one. */
 const nodeBin = dirname(process.execPath)
 
-const local: Driver = {
+export const local: Driver = {
+  name: "local",
   description: "processes of this machine, each sandbox in a directory of its own",
   // Both images are this machine: what differs is which of its programs a task may count on.
   images: ["shell", "node"],
@@ -42,9 +46,7 @@ const local: Driver = {
     })
 }
 
-export const drivers = { local } satisfies { readonly [name: string]: Driver }
-
-export type Name = keyof typeof drivers
+export const drivers: ReadonlyArray<Driver> = [local]
 
 /** Whether a sandbox of that isolation level holds a program that means harm. */
 export const holdsHostile = (level: string): boolean => level === "bubblewrap" || level === "container"

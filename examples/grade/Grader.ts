@@ -19,7 +19,7 @@ export interface Graded extends Verdict.Judgement {
 const checkLimits: Command.Options = { timeout: "30 seconds", maxOutputBytes: 65_536, forceKillAfter: "500 millis" }
 
 /** Fails only for the sandbox's or the task's sake; whatever a submission does is a judgement. */
-export const grade = Effect.fnUntraced(function*(task: Task) {
+export const grade = Effect.fnUntraced(function* (task: Task) {
   const sandbox = yield* Sandbox
   if (task.hostile && !holdsHostile(sandbox.isolation.level)) {
     return graded({ verdict: "skipped", reason: `hostile, and the isolation is ${sandbox.isolation.level}` })
@@ -39,30 +39,37 @@ export const grade = Effect.fnUntraced(function*(task: Task) {
 
 const graded = (judgement: Verdict.Judgement, result?: Command.Result): Graded => ({ ...judgement, result })
 
-const run = Effect.fnUntraced(function*({ command: [program = "", ...args], maxOutputBytes, stdin, timeoutMillis }: Task) {
+const run = Effect.fnUntraced(function* ({
+  command: [program = "", ...args],
+  maxOutputBytes,
+  stdin,
+  timeoutMillis
+}: Task) {
   const sandbox = yield* Sandbox
-  return yield* sandbox.exec(program, args, {
-    stdin,
-    timeout: timeoutMillis,
-    maxOutputBytes,
-    onOutputLimit: "kill",
-    forceKillAfter: "500 millis"
-  }).pipe(
-    Effect.catchReasons("PlatformError", {
-      NotFound: () => Effect.succeed<Verdict.Judgement>({ verdict: "not-found", reason: `there is no ${program}` }),
-      PermissionDenied: () => Effect.succeed(Verdict.failed(`${program} may not be executed`))
+  return yield* sandbox
+    .exec(program, args, {
+      stdin,
+      timeout: timeoutMillis,
+      maxOutputBytes,
+      onOutputLimit: "kill",
+      forceKillAfter: "500 millis"
     })
-  )
+    .pipe(
+      Effect.catchReasons("PlatformError", {
+        NotFound: () => Effect.succeed<Verdict.Judgement>({ verdict: "not-found", reason: `there is no ${program}` }),
+        PermissionDenied: () => Effect.succeed(Verdict.failed(`${program} may not be executed`))
+      })
+    )
 })
 
 /** Runs the checking command over what the submission left behind and wrote. */
-const check = Effect.fnUntraced(function*(
+const check = Effect.fnUntraced(function* (
   [program = "", ...args]: ReadonlyArray<string>,
   files: { readonly [name: string]: string },
   { stdoutBytes }: Command.Result
 ) {
   const sandbox = yield* Sandbox
-  const prepared = yield* Effect.gen(function*() {
+  const prepared = yield* Effect.gen(function* () {
     // Anything may lie where these belong, also links to other places.
     yield* clear(".grade")
     yield* place(".grade/stdout", stdoutBytes)
@@ -72,11 +79,12 @@ const check = Effect.fnUntraced(function*(
     }
   }).pipe(Effect.as(undefined), Effect.catchTag("PlatformError", Effect.succeed))
   // It worked before the submission was run.
-  if (prepared !== undefined) return Verdict.failed(`what it left behind is in the way of the check: ${prepared.message}`)
+  if (prepared !== undefined)
+    return Verdict.failed(`what it left behind is in the way of the check: ${prepared.message}`)
   return Verdict.ofCheck(yield* sandbox.exec(program, args, checkLimits))
 })
 
-const place = Effect.fnUntraced(function*(name: string, content: string | Uint8Array) {
+const place = Effect.fnUntraced(function* (name: string, content: string | Uint8Array) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   const directory = path.dirname(name)
@@ -85,14 +93,18 @@ const place = Effect.fnUntraced(function*(name: string, content: string | Uint8A
 })
 
 /** Removes what is at a path, and what is on the way to it and no real directory. */
-const clear = Effect.fnUntraced(function*(name: string) {
+const clear = Effect.fnUntraced(function* (name: string) {
   const fs = yield* FileSystem.FileSystem
   const segments = name.split("/")
   for (let length = 1; length < segments.length; length++) {
     const parent = segments.slice(0, length).join("/")
     const isLink = yield* Effect.isSuccess(fs.readLink(parent))
-    const isDirectory = !isLink &&
-      (yield* fs.stat(parent).pipe(Effect.map((info) => info.type === "Directory"), Effect.orElseSucceed(() => false)))
+    const isDirectory =
+      !isLink &&
+      (yield* fs.stat(parent).pipe(
+        Effect.map((info) => info.type === "Directory"),
+        Effect.orElseSucceed(() => false)
+      ))
     if (!isDirectory) yield* fs.remove(parent, { force: true })
   }
   yield* fs.remove(name, { recursive: true, force: true })

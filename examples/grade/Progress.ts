@@ -48,17 +48,20 @@ export interface Progress {
   /** Says something once. */
   readonly print: (text: string) => Effect.Effect<void>
   /** Shows how an environment gets on, until the effect ends. */
-  readonly during: <A, E, R>(stats: Effect.Effect<Environment.Stats>, effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  readonly during: <A, E, R>(
+    stats: Effect.Effect<Environment.Stats>,
+    effect: Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E, R>
   /** A logger that does not write into the display. */
   readonly logger: Logger.Logger<unknown, void>
 }
 
-export const make = Effect.fnUntraced(function*(tally: Tally) {
+export const make = Effect.fnUntraced(function* (tally: Tally) {
   const screen = new Screen(yield* (yield* Stdio.Stdio).stderrIsTerminal)
   const started = yield* Clock.currentTimeMillis
 
   const tick = (stats: Effect.Effect<Environment.Stats>) =>
-    Effect.gen(function*() {
+    Effect.gen(function* () {
       const elapsed = (yield* Clock.currentTimeMillis) - started
       const now = yield* stats
       if (screen.isTerminal) screen.draw([bar(tally), pace(tally, elapsed), ...now.images.map(pool)])
@@ -71,7 +74,9 @@ export const make = Effect.fnUntraced(function*(tally: Tally) {
       Effect.raceFirst(
         effect,
         tick(stats).pipe(
-          screen.isTerminal ? Effect.repeat(Schedule.spaced("100 millis")) : Effect.schedule(Schedule.spaced("3 seconds")),
+          screen.isTerminal
+            ? Effect.repeat(Schedule.spaced("100 millis"))
+            : Effect.schedule(Schedule.spaced("3 seconds")),
           Effect.andThen(Effect.never)
         )
       ).pipe(Effect.ensuring(Effect.sync(() => screen.clear()))),
@@ -82,12 +87,12 @@ export const make = Effect.fnUntraced(function*(tally: Tally) {
 
 const bar = ({ done, total }: Tally): string => {
   const width = 40
-  const full = total === 0 ? width : Math.floor(width * done / total)
+  const full = total === 0 ? width : Math.floor((width * done) / total)
   return `[${"#".repeat(full)}${".".repeat(width - full)}] ${done}/${total}`
 }
 
 const pace = (tally: Tally, elapsedMillis: number): string => {
-  const perSecond = elapsedMillis === 0 ? 0 : tally.doneNow / elapsedMillis * 1000
+  const perSecond = elapsedMillis === 0 ? 0 : (tally.doneNow / elapsedMillis) * 1000
   const eta = perSecond === 0 ? "?" : clock(tally.left / perSecond)
   return `${tally.text || "nothing yet"}; ${tally.surprises.length} unexpected; ${perSecond.toFixed(1)}/s; ETA ${eta}`
 }
@@ -96,7 +101,11 @@ const pool = ({ counts, image, max, outage, starting }: Environment.ImageStats):
   const statuses = Object.entries(counts).flatMap(([status, count]) =>
     count === 0 ? [] : [`${count} ${status.replace(/(?!^)[A-Z]/g, " $&").toLowerCase()}`]
   )
-  const parts = [...(starting === 0 ? [] : [`${starting} starting`]), ...statuses, ...(outage === undefined ? [] : ["in an outage"])]
+  const parts = [
+    ...(starting === 0 ? [] : [`${starting} starting`]),
+    ...statuses,
+    ...(outage === undefined ? [] : ["in an outage"])
+  ]
   return `${image} (at most ${max}): ${parts.join(", ") || "no sandboxes"}`
 }
 

@@ -70,7 +70,7 @@ const encode = Schema.encodeSync(Json)
 const decode = Schema.decodeUnknownResult(Json)
 
 /** Opens the file until the scope closes: empty, or behind the results that it holds. */
-export const open = Effect.fnUntraced(function*(file: string, options: { readonly resume: boolean }) {
+export const open = Effect.fnUntraced(function* (file: string, options: { readonly resume: boolean }) {
   const fs = yield* FileSystem.FileSystem
   const previous = options.resume ? yield* recover(file) : []
   const handle = yield* fs.open(file, { flag: options.resume ? "a" : "w" })
@@ -85,11 +85,11 @@ export const open = Effect.fnUntraced(function*(file: string, options: { readonl
 })
 
 /** Reads what an earlier run wrote, and cuts off a last line that it could not finish. */
-const recover = Effect.fnUntraced(function*(file: string) {
+const recover = Effect.fnUntraced(function* (file: string) {
   const fs = yield* FileSystem.FileSystem
-  const bytes = yield* fs.readFile(file).pipe(
-    Effect.catchReason("PlatformError", "NotFound", () => Effect.succeed(new Uint8Array()))
-  )
+  const bytes = yield* fs
+    .readFile(file)
+    .pipe(Effect.catchReason("PlatformError", "NotFound", () => Effect.succeed(new Uint8Array())))
   const end = bytes.lastIndexOf(0x0a) + 1
   const lines: Array<Line> = []
   for (const [index, text] of new TextDecoder().decode(bytes.subarray(0, end)).split("\n").entries()) {

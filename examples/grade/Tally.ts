@@ -66,8 +66,8 @@ export class Tally {
 
   /** `195 passed, 48 failed, …`, without what did not occur. */
   get text(): string {
-    return Verdict.Verdict.literals.flatMap((verdict) =>
-      this.count(verdict) === 0 ? [] : [`${this.count(verdict)} ${verdict}`]
-    ).join(", ")
+    return Verdict.Verdict.literals
+      .flatMap((verdict) => (this.count(verdict) === 0 ? [] : [`${this.count(verdict)} ${verdict}`]))
+      .join(", ")
   }
 }

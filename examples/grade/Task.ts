@@ -6,17 +6,23 @@ import { Effect, FileSystem, Predicate, Result, Schema, SchemaIssue, Stream } fr
 import { CliError } from "effect/cli"
 import * as Verdict from "./Verdict.ts"
 
-/** A path in the workspace that leaves it by no means, and leaves `.grade` to the grader. */
-const FileName = Schema.String.check(
-  Schema.makeFilter((name) => {
-    const segments = name.split("/")
-    if (name.includes("\0") || segments.some((segment) => segment === "" || segment === "." || segment === "..")) {
-      return `expected a relative path inside the workspace, got ${JSON.stringify(name)}`
-    }
-    return segments[0] !== ".grade" || `.grade is the grader's own directory, got ${JSON.stringify(name)}`
-  })
+/** Why a name is no path in the workspace that a task may use, if so: `.grade` is the grader's. */
+const problemOfName = (name: string): string | undefined => {
+  const segments = name.split("/")
+  if (name.includes("\0") || segments.some((segment) => segment === "" || segment === "." || segment === "..")) {
+    return "expected a relative path inside the workspace"
+  }
+  return segments[0] === ".grade" ? "expected another directory, this one is the grader's own" : undefined
+}
+
+const Files = Schema.Record(Schema.String, Schema.String).check(
+  Schema.makeFilter((files) =>
+    Object.keys(files).flatMap((name) => {
+      const issue = problemOfName(name)
+      return issue === undefined ? [] : [{ path: [name], issue }]
+    })
+  )
 )
-const Files = Schema.Record(FileName, Schema.String)
 
 const Word = Schema.String.check(Schema.makeFilter((word) => !word.includes("\0") || "expected no NUL character"))
 const Command = Schema.Array(Word).check(
@@ -87,7 +93,7 @@ export class InvalidTasksError extends Schema.TaggedError<InvalidTasksError>()("
         [...(line === 0 ? [this.file] : [`${this.file}:${line}`]), ...(field === "" ? [] : [field]), message].join(": ")
       )
     const rest = this.problems.length - shown.length
-    return [...shown, ...(rest > 0 ? [`… and ${rest} more problems`] : [])].join("\n")
+    return [...shown, ...(rest > 0 ? [`… and ${rest} more problems`] : [])].join("\n  ")
   }
   override get [CliError.userMessage]() {
     return this.message
@@ -101,60 +107,81 @@ interface Problem {
 }
 
 const formatIssue = SchemaIssue.makeFormatterStandardSchemaV1()
-const parseJson = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Unknown))
+const decodeJson = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Record(Schema.String, Schema.Unknown)))
 const decode = Schema.decodeUnknownResult(Task)
 
-const parse = (text: string, line: number): Result.Result<Task, ReadonlyArray<Problem>> => {
-  const json = parseJson(text)
-  if (Result.isFailure(json))
-    return Result.fail([{ line, field: "", message: "expected one JSON object, which this is not" }])
-  return Result.mapError(decode(json.success, { errors: "all", onExcessProperty: "error" }), ({ issue }) =>
-    formatIssue(issue).issues.map(({ message, path = [] }) => ({
-      line,
-      field: path.map((part) => String(Predicate.isObject(part) && "key" in part ? part.key : part)).join("."),
-      message: message.replace(/^E/, "e")
-    }))
-  )
+/** `expect.exitCode`, `command[0]`, `files["a b"]` */
+const fieldOf = (path: ReadonlyArray<PropertyKey | { readonly key: PropertyKey }>): string =>
+  path
+    .map((part) => (Predicate.isObject(part) ? part.key : part))
+    .reduce<string>((field, key) => {
+      if (typeof key === "number") return `${field}[${key}]`
+      const name = String(key)
+      if (!/^\w+$/.test(name)) return `${field}[${JSON.stringify(name)}]`
+      return field === "" ? name : `${field}.${name}`
+    }, "")
+
+const messageOf = (message: string): string =>
+  message === "Expected no excess property" ? "there is no such field" : message.replace(/^E/, "e")
+
+/** Collects the tasks and problems of a file, line by line. */
+class Reader {
+  readonly tasks: Array<Task> = []
+  readonly problems: Array<Problem> = []
+  readonly #images: ReadonlyArray<string>
+  readonly #lineOf = new Map<unknown, number>()
+  #line = 0
+
+  constructor(images: ReadonlyArray<string>) {
+    this.#images = images
+  }
+
+  take(text: string): void {
+    this.#line++
+    const trimmed = text.replace(/^\uFEFF/, "").trim()
+    if (trimmed === "") return
+    const json = decodeJson(trimmed)
+    if (Result.isFailure(json)) return this.report("", "expected a JSON object on a line of its own")
+    const { id, image } = json.success
+    const first = this.#lineOf.get(id)
+    if (first !== undefined) this.report("id", `line ${first} has ${JSON.stringify(id)} already`)
+    else if (id !== undefined) this.#lineOf.set(id, this.#line)
+    if (typeof image === "string" && !this.#images.includes(image)) {
+      this.report("image", `expected one of ${this.#images.join(", ")}, got ${JSON.stringify(image)}`)
+    }
+    const task = decode(json.success, { errors: "all", onExcessProperty: "error" })
+    if (Result.isSuccess(task)) {
+      this.tasks.push(task.success)
+      return
+    }
+    for (const { message, path = [] } of formatIssue(task.failure.issue).issues) {
+      this.report(fieldOf(path), messageOf(message))
+    }
+  }
+
+  report(field: string, message: string): void {
+    this.problems.push({ line: this.#line, field, message })
+  }
 }
 
 /** Reads and checks a file of tasks, one JSON object a line. Empty lines are left out. */
 export const readAll = Effect.fnUntraced(function* (file: string, images: ReadonlyArray<string>) {
   const fs = yield* FileSystem.FileSystem
-  const tasks: Array<Task> = []
-  const problems: Array<Problem> = []
-  const lineOf = new Map<string, number>()
-  let line = 0
-  const take = (text: string) => {
-    line++
-    const trimmed = text.replace(/^\uFEFF/, "").trim()
-    if (trimmed === "") return
-    const result = parse(trimmed, line)
-    if (Result.isFailure(result)) {
-      problems.push(...result.failure)
-      return
-    }
-    const task = result.success
-    const first = lineOf.get(task.id)
-    if (first === undefined) lineOf.set(task.id, line)
-    else problems.push({ line, field: "id", message: `line ${first} has ${JSON.stringify(task.id)} already` })
-    if (!images.includes(task.image)) {
-      const message = `expected one of ${images.join(", ")}, got ${JSON.stringify(task.image)}`
-      problems.push({ line, field: "image", message })
-    }
-    tasks.push(task)
-  }
+  const reader = new Reader(images)
+  const failWith = (message: string) =>
+    Effect.fail(new InvalidTasksError({ file, problems: [{ line: 0, field: "", message }] }))
   yield* fs.stream(file).pipe(
     Stream.decodeText(),
     Stream.splitLines,
-    Stream.runForEach((text) => Effect.sync(() => take(text))),
-    Effect.catchTag("PlatformError", (error) =>
-      Effect.sync(() => {
-        problems.push({ line: 0, field: "", message: error.message })
-      })
+    Stream.runForEach((text) => Effect.sync(() => reader.take(text))),
+    Effect.catchReason(
+      "PlatformError",
+      "NotFound",
+      () => failWith("there is no such file"),
+      (reason) => failWith(reason.message)
     )
   )
-  if (problems.length === 0 && tasks.length === 0)
-    problems.push({ line: 0, field: "", message: "there are no tasks in it" })
-  if (problems.length > 0) return yield* new InvalidTasksError({ file, problems })
-  return tasks
+  if (reader.problems.length > 0) return yield* new InvalidTasksError({ file, problems: reader.problems })
+  if (reader.tasks.length === 0) return yield* failWith("there are no tasks in it")
+  return reader.tasks
 })

@@ -28,18 +28,26 @@ class UnexpectedVerdictsError extends Schema.TaggedError<UnexpectedVerdictsError
 }
 
 const flags = {
-  driver: Flag.Literals("driver", ["local"] satisfies ReadonlyArray<Drivers.Name>).pipe(
+  driver: Flag.ChoiceWithValue(
+    "driver",
+    Drivers.drivers.map((driver) => [driver.name, driver] as const)
+  ).pipe(
     Flag.withDescription(
-      `Where sandboxes come from: ${Object.entries(Drivers.drivers).map(([name, one]) => `${name} (${one.description})`).join(", ")}`
+      `Where sandboxes come from: ${Drivers.drivers.map(({ description, name }) => `${name} (${description})`).join(", ")}`
     ),
-    Flag.withDefault("local")
+    Flag.withDefault(Drivers.local)
   ),
   isolation: Flag.Literals("isolation", Drivers.isolations).pipe(
-    Flag.withDescription("How the local driver keeps sandboxes apart from the machine: auto takes the strongest that works here"),
+    Flag.withDescription(
+      "How the local driver keeps sandboxes apart from the machine: auto takes the strongest that works here"
+    ),
     Flag.withDefault("auto")
   ),
   concurrency: Flag.Int("concurrency").pipe(
-    Flag.filter((count) => count >= 1 && count <= 10_000, (count) => `expected 1 to 10000, got ${count}`),
+    Flag.filter(
+      (count) => count >= 1 && count <= 10_000,
+      (count) => `1 to 10000, got ${count}`
+    ),
     Flag.withDescription("How many tasks run at the same time (default: the number of CPUs and 2)"),
     Flag.withDefault(availableParallelism() + 2)
   ),
@@ -64,43 +72,49 @@ const flags = {
 const grade = Command.make(
   "grade",
   flags,
-  Effect.fnUntraced(function*({ concurrency, driver: name, input, isolation, output, resume }) {
-    const driver = Drivers.drivers[name]
-    const path = yield* Path.Path
-    const tasks = yield* Task.readAll(relative(path, input), driver.images)
-    yield* refuseSameFile(input, output)
+  Effect.fnUntraced(
+    function* ({ concurrency, driver, input, isolation, output, resume }) {
+      const path = yield* Path.Path
+      const tasks = yield* Task.readAll(relative(path, input), driver.images)
+      yield* refuseSameFile(input, output)
 
-    const started = yield* Clock.currentTimeMillis
-    const tally = new Tally(tasks)
-    const file = relative(path, output)
-    const ranIn = yield* Effect.gen(function*() {
-      const results = yield* Results.open(file, { resume })
-      tally.resume(results.previous)
-      const todo = tasks.filter((task) => !tally.has(task.id))
-      const progress = yield* Progress.make(tally)
-      const before = resume ? `, ${tally.resumed} of them done before` : ""
-      yield* progress.print(`Grading ${tasks.length} tasks${before}: driver ${name}, ${concurrency} at the same time`)
-      if (todo.length === 0) return undefined
-      return yield* Batch.run({ tasks: todo, concurrency, results, tally, progress }).pipe(
-        Effect.provide(Logger.layer([progress.logger])),
-        Effect.onExit((exit) => Exit.isFailure(exit) ? explainEnd(exit.cause, tally, file) : Effect.void)
-      )
-      // The driver comes first: without one, the results of an earlier run are left alone.
-    }).pipe(Effect.scoped, Effect.provide(driver.layer({ isolation })))
-    yield* summarize(tally, ((yield* Clock.currentTimeMillis) - started) / 1000)
-    const where = ranIn === undefined ? "" : ` with ${ranIn.level} isolation`
-    yield* Console.log(
-      `Shown: ${tally.doneNow} untrusted programs, each run and graded in a session of its own on a pool of sandboxes` +
-        `${where}.\nResults: ${path.resolve(output)}`
-    )
-    if (tally.surprises.length > 0) return yield* new UnexpectedVerdictsError({ count: tally.surprises.length })
-  }, Effect.catchTags({
-    PlatformError: userError,
-    InvalidConfigurationError: userError,
-    UnsupportedOptionError: userError,
-    EnvironmentOutageError: userError,
-    EnvironmentClosedError: userError
-  }))
+      const started = yield* Clock.currentTimeMillis
+      const tally = new Tally(tasks)
+      const file = relative(path, output)
+      const ranIn = yield* Effect.gen(function* () {
+        const results = yield* Results.open(file, { resume })
+        tally.resume(results.previous)
+        const todo = tasks.filter((task) => !tally.has(task.id))
+        const progress = yield* Progress.make(tally)
+        const before = resume ? `, ${tally.resumed} of them done before` : ""
+        yield* progress.print(
+          `Grading ${tasks.length} tasks${before}: driver ${driver.name}, ${concurrency} at the same time`
+        )
+        if (todo.length === 0) return undefined
+        return yield* Batch.run({ tasks: todo, concurrency, results, tally, progress }).pipe(
+          Effect.provide(Logger.layer([progress.logger])),
+          Effect.onExit((exit) => (Exit.isFailure(exit) ? explainEnd(exit.cause, tally, file) : Effect.void))
+        )
+        // The driver comes first: without one, the results of an earlier run are left alone.
+      }).pipe(Effect.scoped, Effect.provide(driver.layer({ isolation })))
+      yield* summarize(tally, ((yield* Clock.currentTimeMillis) - started) / 1000)
+      const where =
+        ranIn === undefined ? "" : ranIn.level === "none" ? " without isolation" : ` isolated by ${ranIn.level}`
+      const graded =
+        tally.doneNow === 0
+          ? "Nothing was left to run"
+          : `Shown: untrusted programs${where}, each graded in a session of its own on a pool of sandboxes`
+      yield* Console.log(`${graded}.\nResults: ${path.resolve(output)}`)
+      if (tally.surprises.length > 0) return yield* new UnexpectedVerdictsError({ count: tally.surprises.length })
+    },
+    Effect.catchTags({
+      PlatformError: userError,
+      InvalidConfigurationError: userError,
+      UnsupportedOptionError: userError,
+      EnvironmentOutageError: userError,
+      EnvironmentClosedError: userError
+    })
+  )
 ).pipe(Command.withDescription("Grades a batch of untrusted submissions, each in a sandbox of its own"))
 
 function userError(error: Error) {
@@ -114,9 +128,11 @@ const relative = (path: Path.Path, file: string): string => {
 }
 
 /** The results replace what the output file holds, which must not be the tasks. */
-const refuseSameFile = Effect.fnUntraced(function*(input: string, output: string) {
+const refuseSameFile = Effect.fnUntraced(function* (input: string, output: string) {
   const fs = yield* FileSystem.FileSystem
-  const [from, to] = yield* Effect.forEach([input, output], (file) => Effect.orElseSucceed(fs.realPath(file), () => file))
+  const [from, to] = yield* Effect.forEach([input, output], (file) =>
+    Effect.orElseSucceed(fs.realPath(file), () => file)
+  )
   if (from === to) {
     const message = `--output ${output} is the file with the tasks`
     return yield* new CliError.UserError({ cause: message })
@@ -130,10 +146,11 @@ const explainEnd = (cause: Cause.Cause<unknown>, tally: Tally, file: string) =>
       "The same command with --resume goes on from there."
   )
 
-const summarize = Effect.fnUntraced(function*(tally: Tally, seconds: number) {
+const summarize = Effect.fnUntraced(function* (tally: Tally, seconds: number) {
   yield* Console.log(`${tally.total} tasks: ${tally.text}; ${tally.doneNow} of them in ${seconds.toFixed(1)} s`)
   const skipped = tally.count("skipped")
-  if (skipped > 0) yield* Console.log(`Skipped: ${skipped} hostile tasks, which run only where the isolation holds them.`)
+  if (skipped > 0)
+    yield* Console.log(`Skipped: ${skipped} hostile tasks, which run only where the isolation holds them.`)
   for (const { expected, id, reason, verdict } of tally.surprises.slice(0, 20)) {
     yield* Console.log(`  ${id}: ${verdict} instead of ${expected}${reason === undefined ? "" : ` (${reason})`}`)
   }
@@ -146,6 +163,4 @@ const summarize = Effect.fnUntraced(function*(tally: Tally, seconds: number) {
   )
 })
 
-NodeRuntime.runMain(
-  grade.pipe(Command.run({ version: "0.1.0" }), Effect.provide(NodeServices.layer))
-)
+NodeRuntime.runMain(grade.pipe(Command.run({ version: "0.1.0" }), Effect.provide(NodeServices.layer)))

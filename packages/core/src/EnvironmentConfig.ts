@@ -10,10 +10,10 @@ import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import * as SchemaIssue from "effect/SchemaIssue"
 import * as Feature from "./Feature.ts"
 import { EnvironmentId, ImageId } from "./Id.ts"
 import * as LoadBalancer from "./LoadBalancer.ts"
+import { DurationInput, type Problem, problemsOf } from "./internal/options.ts"
 import { InvalidConfigurationError } from "./SandboxError.ts"
 
 /** A fixed number of sandboxes, or how many are kept at least and may be at most. */
@@ -101,19 +101,6 @@ export interface Resolved {
   readonly loadBalancer: LoadBalancer.LoadBalancer
 }
 
-const millis = (input: unknown): number | undefined =>
-  Option.getOrUndefined(Option.map(Duration.fromInput(input as Duration.Input), Duration.toMillis)) // any value is safe: fromInput gives none
-
-const DurationInput = (minimum: "zero" | "positive") =>
-  Schema.Unknown.check(
-    Schema.makeFilter((input) => {
-      const value = millis(input)
-      if (value === undefined) return 'expected a duration such as "30 seconds" or a number of milliseconds'
-      if (minimum === "positive" && value <= 0) return "expected a duration longer than zero"
-      return value >= 0 || "expected a duration that is not negative"
-    })
-  )
-
 const Pattern = Schema.String.check(
   Schema.makeFilter(
     (source) =>
@@ -161,26 +148,6 @@ const Shape = {
   pool: Schema.optional(Schema.Unknown)
 }
 const OptionsSchema = Schema.Struct(Shape)
-
-interface Problem {
-  readonly path: string
-  readonly message: string
-}
-
-const formatIssue = SchemaIssue.makeFormatterStandardSchemaV1()
-
-const problemsOf = (schema: Schema.Decoder<unknown>, input: unknown, prefix: string): ReadonlyArray<Problem> => {
-  const result = Schema.decodeUnknownResult(schema)(input, { errors: "all", onExcessProperty: "error" })
-  if (Result.isSuccess(result)) return []
-  return formatIssue(result.failure.issue).issues.map((issue) => ({
-    path:
-      [
-        ...(prefix === "" ? [] : [prefix]),
-        ...(issue.path ?? []).map((part) => String(Predicate.isObject(part) && "key" in part ? part.key : part))
-      ].join(".") || "options",
-    message: issue.message
-  }))
-}
 
 const isRange = (pool: unknown): pool is { readonly min?: number; readonly max?: number } =>
   Predicate.isObject(pool) &&
@@ -262,7 +229,10 @@ export const resolve = (options: Options): Effect.Effect<Resolved, InvalidConfig
     }
     if (problems.length > 0) {
       return Effect.fail(
-        new InvalidConfigurationError({ environmentId: String(options.id ?? "environment"), issues: problems })
+        new InvalidConfigurationError({
+          subject: `Environment ${String(options.id ?? "environment")}`,
+          issues: problems
+        })
       )
     }
     const dynamic = options.dynamicImages ?? false

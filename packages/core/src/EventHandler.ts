@@ -61,7 +61,7 @@ export class EventHub extends Context.Service<
     readonly subscribe: (options: Options) => Effect.Effect<void, never, Scope.Scope>
     /** The events from now on; a consumer that falls behind by more than `capacity` (default 65,536) misses some. */
     readonly events: (options?: { readonly capacity?: number | undefined }) => Stream.Stream<SandboxEvent>
-    /** Waits until every handler has handled everything published so far. */
+    /** Waits until every handler has handled everything published so far; a handler that calls it, for the others. */
     readonly drain: Effect.Effect<void>
     /** What each handler has done, in the order of subscription. */
     readonly handlers: () => ReadonlyArray<HandlerStats>
@@ -86,6 +86,12 @@ export interface Options {
 }
 
 const defaultCapacity = 65_536
+
+/** The handler that a fiber works for: what it waits for cannot wait for it (L24). */
+const CurrentSubscriber = Context.Reference<Subscriber | undefined>(
+  "@effect-sandbox/core/EventHandler/CurrentSubscriber",
+  { defaultValue: () => undefined }
+)
 
 const makeHub = Effect.sync(() => {
   const subscribers = new Set<Subscriber>()
@@ -122,8 +128,8 @@ const makeHub = Effect.sync(() => {
             Effect.suspend(() => options.handle(event)),
             {
               onSuccess: () => Effect.void,
+              // Also when the handler interrupts itself; the end of the worker does not come this way.
               onFailure: (cause) => {
-                if (Cause.hasInterruptsOnly(cause)) return Effect.interrupt
                 failed++
                 return failed === 1
                   ? Effect.logWarning(
@@ -147,6 +153,7 @@ const makeHub = Effect.sync(() => {
       Effect.flatMap(handleAll),
       Effect.forever,
       Effect.ignoreCause,
+      Effect.provideService(CurrentSubscriber, subscriber),
       Effect.forkDetach({ startImmediately: true }) // ended by the finalizer below, after it was drained
     )
     yield* Effect.acquireRelease(
@@ -156,11 +163,16 @@ const makeHub = Effect.sync(() => {
       () =>
         Effect.gen(function* () {
           subscribers.delete(subscriber)
-          yield* subscriber.awaitIdle.pipe(Effect.timeoutOption(options.drainTimeout ?? "10 seconds"))
+          const drainTimeout = options.drainTimeout ?? "10 seconds"
+          yield* Effect.timeoutOption(subscriber.awaitIdle, drainTimeout)
+          const left = pending
           yield* Queue.shutdown(queue)
-          yield* Fiber.interrupt(worker)
+          yield* Effect.timeoutOption(Fiber.interrupt(worker), drainTimeout) // it may be in an uninterruptible region
           if (dropped > 0) {
             yield* Effect.logWarning(`Event handler ${options.name} was too slow: ${dropped} events were dropped`)
+          }
+          if (left > 0) {
+            yield* Effect.logWarning(`Event handler ${options.name} did not finish: ${left} events were not handled`)
           }
         })
     )
@@ -177,11 +189,14 @@ const makeHub = Effect.sync(() => {
         (queue) =>
           Effect.acquireRelease(
             Effect.sync(() => {
+              let handled = 0
+              let dropped = 0
               const subscriber: Subscriber = {
                 offer: (event) => {
-                  Queue.offerUnsafe(queue, event)
+                  if (Queue.offerUnsafe(queue, event)) handled++
+                  else dropped++
                 },
-                stats: () => ({ name: "stream", handled: 0, dropped: 0, failed: 0, queued: 0 }),
+                stats: () => ({ name: "stream", handled, dropped, failed: 0, queued: 0 }),
                 idle: () => true,
                 awaitIdle: Effect.void
               }
@@ -192,9 +207,9 @@ const makeHub = Effect.sync(() => {
           ),
         { bufferSize: options?.capacity ?? defaultCapacity, strategy: "dropping" }
       ),
-    drain: Effect.suspend(() =>
+    drain: Effect.flatMap(CurrentSubscriber, (current) =>
       Effect.forEach(
-        [...subscribers].filter((subscriber) => !subscriber.idle()),
+        [...subscribers].filter((subscriber) => subscriber !== current && !subscriber.idle()),
         (subscriber) => subscriber.awaitIdle,
         {
           concurrency: "unbounded",

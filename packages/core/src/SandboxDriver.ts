@@ -46,9 +46,17 @@ export interface SandboxInstance {
   readonly fileSystem: FileSystem.FileSystem
   /** The workspace's absolute path inside. */
   readonly workdir: string
+  /**
+   * A directory that `reset` leaves alone: features write to it in set-up, sessions can only read it. Default: the
+   * workspace's `.home`, which lasts for one session.
+   */
+  readonly home?: string | undefined
   /** Succeeds when the sandbox answers. Slow is not dead (F19): the caller judges time. */
   readonly ping: Effect.Effect<void, SandboxStateError>
-  /** Removes every trace of a session: files, processes, temporary files, environment (S1). */
+  /**
+   * Removes every trace of a session: files, processes, temporary files, environment (S1); leaves `home` and processes
+   * of the lifetime `"sandbox"` alone (see `CallLifetime`). Called before the first session, too.
+   */
   readonly reset: Effect.Effect<void, SandboxStateError>
   /** Fails as soon as the sandbox has died by itself; never succeeds. */
   readonly awaitDeath: Effect.Effect<never, SandboxStateError>
@@ -88,4 +96,12 @@ export class ProcessSignalled extends Schema.TaggedError<ProcessSignalled>()("Pr
 /** The user inside the sandbox that commands run as; set by `exec`'s `user` option, read by spawners that can. */
 export const CommandUser = Context.Reference<string | undefined>("@effect-sandbox/core/CommandUser", {
   defaultValue: () => undefined
+})
+
+/**
+ * Whether a call belongs to a session or to the sandbox itself, that is to the set-up of its features. What a session
+ * started and wrote, `reset` removes; what belongs to the sandbox it leaves alone.
+ */
+export const CallLifetime = Context.Reference<"sandbox" | "session">("@effect-sandbox/core/CallLifetime", {
+  defaultValue: () => "session" as const
 })

@@ -157,12 +157,13 @@ export class DuplicateSessionError extends Schema.TaggedError<DuplicateSessionEr
 export class InvalidConfigurationError extends Schema.TaggedError<InvalidConfigurationError>()(
   "InvalidConfigurationError",
   {
-    environmentId: Schema.String,
+    /** What was to be made. */
+    subject: Schema.String,
     issues: Schema.Array(Schema.Struct({ path: Schema.String, message: Schema.String }))
   }
 ) {
   override get message() {
-    return `Environment ${this.environmentId} cannot be made with these options:\n${this.issues
+    return `${this.subject} cannot be made with these options:\n${this.issues
       .map((issue) => `  ${issue.path}: ${issue.message}`)
       .join("\n")}`
   }

@@ -1,0 +1,70 @@
+/**
+ * Processes that outlived their command, also those that left its process group with `setsid`. They are known by a
+ * variable in their environment that no stranger can have, or by a working directory inside the sandbox; never by name
+ * (F30).
+ */
+import * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
+import * as ChildProcess from "effect/process/ChildProcess"
+import type { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
+import * as Schedule from "effect/Schedule"
+import type { CallLifetime } from "../SandboxDriver.ts"
+import * as text from "./text.ts"
+
+type Lifetime = (typeof CallLifetime)["Service"]
+
+const variable = "EFFECT_SANDBOX"
+/** How often a process that keeps forking is chased. */
+const maxRounds = 50
+
+/** The environment of a process that belongs to a sandbox; its directory, which no other ever has, is its mark. */
+export const mark = (directory: string, lifetime: Lifetime): { readonly [name: string]: string } => ({
+  [variable]: `${lifetime}:${directory}`
+})
+
+export interface Options {
+  readonly files: FileSystem.FileSystem
+  readonly spawner: ChildProcessSpawner["Service"]
+  readonly directory: string
+}
+
+/** The processes that belong to a sandbox, as far as the system shows them. */
+const find = ({ directory, files }: Options, lifetimes: ReadonlyArray<Lifetime>) => {
+  const marks = lifetimes.map((lifetime) => `${variable}=${mark(directory, lifetime)[variable]}`)
+  const isOurs = (pid: string) =>
+    Effect.gen(function* () {
+      const environment = text.decode(yield* files.readFile(`/proc/${pid}/environ`)).split("\0")
+      if (environment.some((entry) => marks.includes(entry))) return true
+      if (!lifetimes.includes("sandbox") && environment.some((entry) => entry.startsWith(`${variable}=`))) return false
+      const cwd = yield* files.readLink(`/proc/${pid}/cwd`)
+      return cwd === directory || cwd.startsWith(`${directory}/`)
+    }).pipe(Effect.orElseSucceed(() => false)) // gone meanwhile, or somebody else's
+  return files.readDirectory("/proc").pipe(
+    Effect.orElseSucceed(() => []), // no Linux: process groups are all there is
+    Effect.flatMap((names) =>
+      Effect.filter(
+        names.filter((name) => /^\d+$/.test(name)),
+        isOurs,
+        { concurrency: 16 }
+      )
+    )
+  )
+}
+
+/** Kills them until none is left; tells which survived. */
+export const kill = (options: Options, lifetimes: ReadonlyArray<Lifetime>): Effect.Effect<ReadonlyArray<string>> => {
+  const round = Effect.gen(function* () {
+    const pids = yield* find(options, lifetimes)
+    if (pids.length === 0) return pids
+    yield* ChildProcess.make("sh", ["-c", 'kill -KILL "$@" 2>/dev/null', "sh", ...pids]).pipe(
+      options.spawner.exitCode,
+      Effect.ignore
+    )
+    return pids
+  })
+  return Effect.repeat(round, {
+    until: (pids) => pids.length === 0,
+    schedule: Schedule.spaced("10 millis"),
+    times: maxRounds
+  })
+}

@@ -1,0 +1,511 @@
+import {
+  Environment,
+  EnvironmentId,
+  EventHandler,
+  Feature,
+  Sandbox,
+  SandboxEvent,
+  SandboxStatus
+} from "@effect-sandbox/core"
+import * as EventMetrics from "@effect-sandbox/core/EventMetrics"
+import { EventRecorder } from "@effect-sandbox/core/EventRecorder"
+import { assert, it } from "@effect/vitest"
+import {
+  Arbitrary,
+  Context,
+  Deferred,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Logger,
+  Metric,
+  Ref,
+  Schema,
+  Scope,
+  Stream,
+  Tracer
+} from "effect"
+import { TestClock } from "effect/testing"
+import * as TestDriver from "./support/TestDriver.ts"
+
+class Greeter extends Context.Service<Greeter, { readonly greet: Effect.Effect<string> }>()("test/Greeter") {
+  static readonly feature = Feature.make(Greeter, {
+    housekeepInterval: "1 second",
+    setup: Effect.gen(function* () {
+      yield* Effect.addFinalizer(() => Effect.void)
+      return {
+        session: Effect.map(Sandbox, (sandbox) =>
+          Greeter.of({ greet: sandbox.activity("greet", Effect.succeed("hello")) })
+        ),
+        housekeep: Effect.void
+      }
+    })
+  })
+}
+
+class Host extends Context.Service<Host, { readonly name: string }>()("test/Host") {
+  static readonly feature = Feature.host(Host, { setup: Effect.succeed({ session: Effect.succeed({ name: "host" }) }) })
+}
+
+class Lab extends Environment.Service<Lab>()("env", {
+  images: ["image"],
+  pool: { min: 1, max: 2 },
+  features: [Host.feature, Greeter.feature]
+}) {}
+
+/** The environment with a handler and a recorder beside it. */
+const labWith = <E>(handler: Layer.Layer<EventHandler.EventHub, E>) =>
+  Lab.layer.pipe(Layer.provideMerge(Layer.mergeAll(EventRecorder.layer, handler)), Layer.provideMerge(TestDriver.layer))
+
+const noHandler = EventHandler.EventHub.layer
+
+const exec = (command: string) => Effect.flatMap(Sandbox, (sandbox) => sandbox.exec(command))
+
+/** Lets everything run that needs no time. */
+const settle = TestClock.adjust(0)
+
+/** What is written to the log. */
+const logOf = (lines: Array<string>) =>
+  Logger.layer([Logger.make(({ logLevel, message }) => lines.push(`${logLevel} ${String(message)}`))])
+
+// ---------------------------------------------------------------------------------------------------------------------
+
+const json = Schema.fromJsonString(Schema.toCodecJson(SandboxEvent.SandboxEvent))
+
+/** The one number that JSON does not have. */
+const hasNegativeZero = (event: SandboxEvent.SandboxEvent): boolean =>
+  Object.values(event).some((value) => Object.is(value, -0))
+
+const roundTrip = Effect.fnUntraced(function* (event: SandboxEvent.SandboxEvent) {
+  const text = yield* Schema.encodeEffect(json)(event)
+  assert.deepStrictEqual(yield* Schema.decodeUnknownEffect(json)(text), event)
+})
+
+it.effect("V1 every kind of event survives a trip through JSON", () =>
+  Effect.gen(function* () {
+    const seen = new Set<string>()
+    const result = yield* Arbitrary.checkEffect(
+      Arbitrary.schema(SandboxEvent.SandboxEvent),
+      (event) => {
+        seen.add(event._tag)
+        return hasNegativeZero(event) ? Effect.succeed(true) : Effect.as(roundTrip(event), true)
+      },
+      { runs: 500 }
+    )
+    assert.strictEqual(result._tag, "Passed")
+    assert.deepStrictEqual([...seen].toSorted(), Object.keys(SandboxEvent.SandboxEvent.cases).toSorted())
+  })
+)
+
+it.effect("V1 what an environment publishes fits its schemas, errors included", () =>
+  Effect.gen(function* () {
+    const recorder = yield* EventRecorder
+    const driver = yield* TestDriver.TestDriver
+    yield* Lab.withSession(
+      {},
+      Effect.gen(function* () {
+        yield* exec("true")
+        yield* Effect.flatMap(Greeter, (greeter) => greeter.greet)
+        yield* TestClock.adjust("30 seconds") // housekeeping
+      })
+    )
+    yield* Effect.exit(Lab.withSession({}, Effect.fail(new Error("the user's"))))
+    driver.faults.create = (spec) => TestDriver.stateError(spec.sandboxId, "create")
+    yield* Effect.exit(
+      Lab.withSession(
+        {},
+        Effect.flatMap(Sandbox, (sandbox) => driver.kill(sandbox.id).pipe(Effect.andThen(Effect.never)))
+      )
+    )
+    yield* settle
+    driver.faults.create = () => Effect.void
+    yield* TestClock.adjust("1 minute")
+    yield* Lab.shutdown
+    const events = yield* recorder.events
+    for (const event of events) yield* roundTrip(event)
+    assert.deepStrictEqual(
+      [...new Set(events.map((event) => event._tag))].toSorted(),
+      Object.keys(SandboxEvent.SandboxEvent.cases).toSorted()
+    )
+  }).pipe(Effect.provide(labWith(noHandler)))
+)
+
+// ---------------------------------------------------------------------------------------------------------------------
+
+it.effect("V2 a handler sees the first event of an environment and the last", () =>
+  Effect.gen(function* () {
+    const seen: Array<string> = []
+    const handler = EventHandler.layer({
+      name: "slow",
+      handle: (event) =>
+        Effect.delay(
+          Effect.sync(() => seen.push(event._tag)),
+          1
+        )
+    })
+    const life = yield* Effect.forkChild(
+      Lab.withSession({}, Effect.void).pipe(
+        Effect.provide(Lab.layer.pipe(Layer.provide(handler), Layer.provide(TestDriver.layer)))
+      ),
+      { startImmediately: true }
+    )
+    yield* TestClock.adjust("1 second")
+    yield* Fiber.join(life)
+    assert.strictEqual(seen[0], "EnvironmentStarting")
+    assert.strictEqual(seen.at(-1), "EnvironmentShutDown")
+    assert.include(seen, "SessionEnded")
+  })
+)
+
+it.effect("V2 shutdown waits until handlers have handled everything", () =>
+  Effect.gen(function* () {
+    const handled = yield* Ref.make(0)
+    const handler = EventHandler.layer({
+      name: "slow",
+      handle: () =>
+        Effect.delay(
+          Ref.update(handled, (n) => n + 1),
+          "100 millis"
+        )
+    })
+    yield* Effect.gen(function* () {
+      const recorder = yield* EventRecorder
+      const shutdown = yield* Effect.forkChild(Lab.shutdown, { startImmediately: true })
+      yield* settle
+      const published = (yield* recorder.events).length
+      assert.strictEqual((yield* recorder.events).at(-1)?._tag, "EnvironmentShutDown")
+      yield* TestClock.adjust((published - 1) * 100)
+      assert.isUndefined(shutdown.pollUnsafe())
+      yield* TestClock.adjust(100)
+      assert.isDefined(shutdown.pollUnsafe())
+      assert.strictEqual(yield* Ref.get(handled), published)
+    }).pipe(Effect.provide(labWith(handler)))
+  })
+)
+
+for (const [how, hang] of [
+  ["hangs", Effect.never],
+  ["cannot even be interrupted", Effect.uninterruptible(Effect.never)]
+] as const) {
+  it.effect(`V2 a handler that ${how} is waited for with a limit, and what it left is told to the log`, () =>
+    Effect.gen(function* () {
+      const log: Array<string> = []
+      const handler = EventHandler.layer({ name: "hung", handle: () => hang, drainTimeout: "3 seconds" })
+      const scope = yield* Scope.make()
+      const context = yield* Layer.buildWithScope(Layer.provide(labWith(handler), logOf(log)), scope)
+      const shutdown = yield* Effect.forkChild(Context.get(context, Lab).shutdown, { startImmediately: true })
+      yield* TestClock.adjust("9 seconds")
+      assert.isUndefined(shutdown.pollUnsafe())
+      yield* TestClock.adjust("1 second")
+      assert.isDefined(shutdown.pollUnsafe())
+      const published = (yield* Context.get(context, EventRecorder).events).length
+      const close = yield* Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true })
+      yield* TestClock.adjust("2 seconds")
+      assert.isUndefined(close.pollUnsafe())
+      yield* TestClock.adjust("4 seconds")
+      assert.isDefined(close.pollUnsafe())
+      assert.deepStrictEqual(log, [`Warn Event handler hung did not finish: ${published} events were not handled`])
+    })
+  )
+}
+
+it.effect("V2 events that do not fit are counted, visible in the stats and told to the log", () =>
+  Effect.gen(function* () {
+    const log: Array<string> = []
+    const seen: Array<string> = []
+    const gate = yield* Deferred.make<void>()
+    const handler = EventHandler.layer({
+      name: "small",
+      capacity: 2,
+      handle: (event) =>
+        Effect.andThen(
+          Deferred.await(gate),
+          Effect.sync(() => seen.push(event._tag))
+        )
+    })
+    const dropped = yield* Effect.gen(function* () {
+      for (let i = 0; i < 3; i++) yield* Lab.withSession({}, exec("true"))
+      const published = (yield* (yield* EventRecorder).events).length
+      const stats = (yield* Lab.stats).handlers.find(({ name }) => name === "small")
+      assert.strictEqual(stats?.handled, 0)
+      assert.isAtLeast(stats.dropped, 1)
+      assert.strictEqual(stats.queued + stats.dropped, published)
+      yield* Deferred.succeed(gate, undefined)
+      yield* Lab.shutdown
+      return (yield* Lab.stats).handlers.find(({ name }) => name === "small")?.dropped
+    }).pipe(Effect.provide(labWith(handler)), Effect.provide(logOf(log)))
+    assert.include(seen, "EnvironmentStarting")
+    assert.deepStrictEqual(log, [`Warn Event handler small was too slow: ${dropped} events were dropped`])
+  })
+)
+
+it.effect("V2 a consumer of the stream of events that falls behind shows in the stats", () =>
+  Effect.gen(function* () {
+    const hub = yield* EventHandler.EventHub
+    const gate = yield* Deferred.make<void>()
+    const consumer = yield* Effect.forkChild(
+      Stream.runForEach(hub.events({ capacity: 1 }), () => Deferred.await(gate)),
+      { startImmediately: true }
+    )
+    yield* settle
+    for (let i = 0; i < 10; i++) hub.publish(starting)
+    yield* settle
+    for (let i = 0; i < 10; i++) hub.publish(starting)
+    const [stats] = hub.handlers()
+    assert.strictEqual(stats?.name, "stream")
+    assert.isAtLeast(stats.dropped, 10)
+    yield* Fiber.interrupt(consumer)
+    assert.deepStrictEqual(hub.handlers(), [])
+  }).pipe(Effect.provide(EventHandler.EventHub.layer))
+)
+
+const starting = SandboxEvent.SandboxEvent.cases.EnvironmentStarting.make({
+  environmentId: EnvironmentId.make("env"),
+  timestamp: 0
+})
+
+// ---------------------------------------------------------------------------------------------------------------------
+
+it.effect("V3 the events of a sandbox are in order and its moves are one unbroken chain", () =>
+  Effect.gen(function* () {
+    const recorder = yield* EventRecorder
+    const driver = yield* TestDriver.TestDriver
+    const one = (i: number) =>
+      Effect.exit(
+        Lab.withSession(
+          { id: `s${i}` },
+          Effect.gen(function* () {
+            const sandbox = yield* Sandbox
+            yield* Effect.sleep((i % 3) + 1)
+            if (i % 7 === 6) yield* driver.kill(sandbox.id)
+            if (i % 5 === 4) return yield* Effect.fail("the user's")
+            yield* exec("true")
+            yield* Effect.sleep(1)
+          })
+        )
+      )
+    const users = yield* Effect.forkChild(
+      Effect.forEach(
+        Array.from({ length: 40 }, (_, i) => i),
+        one,
+        { concurrency: "unbounded" }
+      ),
+      { startImmediately: true }
+    )
+    yield* TestClock.adjust("5 minutes")
+    yield* Fiber.join(users)
+    yield* Lab.shutdown
+    const events = yield* recorder.events
+    const ids = new Set(
+      events.flatMap((event) => ("sandboxId" in event && event.sandboxId !== undefined ? [event.sandboxId] : []))
+    )
+    assert.isAtLeast(ids.size, 6)
+    for (const id of ids) {
+      const own = events.filter((event) => "sandboxId" in event && event.sandboxId === id)
+      let status: string = "Created"
+      let at = own[0]?.timestamp ?? 0
+      let since = at
+      for (const event of own) {
+        assert.isAtLeast(event.timestamp, at)
+        at = event.timestamp
+        if (event._tag !== "SandboxStatusChanged") continue
+        assert.strictEqual(event.from, status, `${id}: a move is missing`)
+        assert.isTrue(SandboxStatus.isLegal(event.from, event.to), `${id}: ${event.from} -> ${event.to}`)
+        assert.strictEqual(event.spentMillis, at - since)
+        status = event.to
+        since = at
+      }
+      assert.strictEqual(status, "Offline", id)
+    }
+  }).pipe(Effect.provide(labWith(noHandler)))
+)
+
+it.effect("L25 the move to SettingUp at the start is in the stream, as the sandbox's first event", () =>
+  Effect.gen(function* () {
+    const events = yield* (yield* EventRecorder).events
+    const first = events.find((event) => "sandboxId" in event)
+    assert.deepInclude(first, { _tag: "SandboxStatusChanged", from: "Created", to: "SettingUp" })
+  }).pipe(Effect.provide(labWith(noHandler)))
+)
+
+// ---------------------------------------------------------------------------------------------------------------------
+
+it.effect("V4 an activity is an event, a span and a metric", () =>
+  Effect.gen(function* () {
+    const spans: Array<Tracer.NativeSpan> = []
+    const tracer = Tracer.make({
+      span: (options) => {
+        const span = new Tracer.NativeSpan(options)
+        spans.push(span)
+        return span
+      }
+    })
+    yield* Lab.withSession(
+      { id: "s1" },
+      Effect.gen(function* () {
+        const sandbox = yield* Sandbox
+        yield* sandbox.activity(
+          "think",
+          Effect.sleep("2 seconds").pipe(
+            Effect.forkChild,
+            Effect.tap(() => TestClock.adjust("2 seconds")),
+            Effect.flatMap(Fiber.join)
+          )
+        )
+        yield* sandbox.exec("echo", ["a"])
+        yield* Effect.flatMap(Greeter, (greeter) => greeter.greet)
+      })
+    ).pipe(Effect.withTracer(tracer))
+    const recorder = yield* EventRecorder
+    const activities = (yield* recorder.events).filter(
+      (event) => event._tag === "SandboxActivity" || event._tag === "FeatureActivity"
+    )
+    assert.deepStrictEqual(
+      activities.map(({ _tag, durationMillis, name, sandboxId, sessionId }) => ({
+        _tag,
+        durationMillis,
+        name,
+        sandboxId,
+        sessionId
+      })),
+      [
+        { _tag: "SandboxActivity", durationMillis: 2000, name: "think", sandboxId: "env/image:0:0", sessionId: "s1" },
+        { _tag: "SandboxActivity", durationMillis: 0, name: "exec echo", sandboxId: "env/image:0:0", sessionId: "s1" },
+        { _tag: "FeatureActivity", durationMillis: 0, name: "greet", sandboxId: "env/image:0:0", sessionId: "s1" }
+      ]
+    )
+    for (const { name } of activities) {
+      const span = spans.find((one) => one.name === name)
+      assert.strictEqual(span?.status._tag, "Ended")
+      assert.strictEqual(span.attributes.get("sandbox.id"), "env/image:0:0")
+      assert.strictEqual(span.attributes.get("session.id"), "s1")
+    }
+    yield* Lab.shutdown // after every event was handled
+    const count = (activity: string, feature?: string) =>
+      Metric.value(
+        Metric.withAttributes(EventMetrics.activities, {
+          environment: "env",
+          image: "image",
+          ...(feature === undefined ? {} : { feature }),
+          activity,
+          outcome: "ok"
+        })
+      )
+    assert.strictEqual((yield* count("think")).count, 1)
+    assert.strictEqual((yield* count("exec echo")).count, 1)
+    assert.strictEqual((yield* count("greet", "test/Greeter")).count, 1)
+  }).pipe(Effect.provide(labWith(EventMetrics.layer)), Effect.provideService(Metric.MetricRegistry, new Map()))
+)
+
+// ---------------------------------------------------------------------------------------------------------------------
+
+const raising: ReadonlyArray<readonly [string, (event: SandboxEvent.SandboxEvent) => Effect.Effect<unknown, unknown>]> =
+  [
+    ["fails", () => Effect.fail("oops")],
+    ["dies", () => Effect.die("oops")],
+    ["interrupts itself", () => Effect.interrupt],
+    [
+      "throws",
+      () => {
+        throw new Error("oops")
+      }
+    ]
+  ]
+
+for (const [how, handle] of raising) {
+  it.effect(`L24 a handler that ${how} harms no user, no sandbox and no other handler`, () =>
+    Effect.gen(function* () {
+      const log: Array<string> = []
+      const stats = yield* Effect.gen(function* () {
+        assert.strictEqual(yield* Lab.withSession({}, Effect.succeed(1)), 1)
+        yield* settle
+        const { images } = yield* Lab.stats
+        assert.strictEqual(images[0]?.counts.Ready, 1)
+        yield* Lab.shutdown
+        const recorder = yield* EventRecorder
+        const events = yield* recorder.events
+        assert.strictEqual(events.at(-1)?._tag, "EnvironmentShutDown")
+        const stats = (yield* Lab.stats).handlers.find(({ name }) => name === "raising")
+        assert.strictEqual(stats?.failed, events.length)
+        return stats
+      }).pipe(Effect.provide(labWith(EventHandler.layer({ name: "raising", handle }))), Effect.provide(logOf(log)))
+      assert.deepInclude(stats, { queued: 0, dropped: 0 })
+      assert.lengthOf(log, 1)
+      assert.include(log[0], "Warn Event handler raising failed on EnvironmentStarting")
+    })
+  )
+}
+
+it.effect("L24 a slow handler delays nobody", () =>
+  Effect.gen(function* () {
+    // No time passes: a wait for the handler anywhere would hang this test.
+    for (let i = 0; i < 20; i++) yield* Lab.withSession({}, exec("true"))
+    assert.strictEqual((yield* Lab.stats).images[0]?.sessionsServed, 20)
+    const life = yield* Effect.forkChild(Lab.shutdown)
+    yield* TestClock.adjust("10 seconds")
+    yield* Fiber.join(life)
+  }).pipe(
+    Effect.provide(labWith(EventHandler.layer({ name: "slow", handle: () => Effect.sleep("1 hour"), drainTimeout: 0 })))
+  )
+)
+
+it.effect("L24 a handler may open sessions itself, also when the pool is used up", () =>
+  Effect.gen(function* () {
+    const lab = yield* Deferred.make<Lab["Service"]>()
+    const seen: Array<string> = []
+    const handler = EventHandler.layer({
+      name: "user",
+      handle: (event) =>
+        event._tag === "SessionStarted" && event.sessionId.startsWith("user")
+          ? Effect.flatMap(Deferred.await(lab), (environment) =>
+              environment.withSession(
+                { id: `handler of ${event.sessionId}` },
+                Effect.sync(() => seen.push(event.sessionId))
+              )
+            )
+          : Effect.void
+    })
+    yield* Effect.gen(function* () {
+      yield* Deferred.succeed(lab, yield* Lab)
+      const user = (i: number) => Lab.withSession({ id: `user ${i}` }, Effect.sleep("1 second"))
+      const users = yield* Effect.forkChild(Effect.forEach([1, 2, 3, 4, 5], user, { concurrency: "unbounded" }))
+      yield* TestClock.adjust("10 seconds")
+      yield* Fiber.join(users)
+      yield* Lab.shutdown
+      assert.deepStrictEqual(seen, ["user 1", "user 2", "user 3", "user 4", "user 5"])
+    }).pipe(Effect.provide(labWith(handler)))
+  })
+)
+
+it.effect("L24 a handler may shut the environment down", () =>
+  Effect.gen(function* () {
+    const lab = yield* Deferred.make<Lab["Service"]>()
+    let returned = false
+    const handler = EventHandler.layer({
+      name: "stopper",
+      handle: (event) =>
+        event._tag === "SessionStarted"
+          ? Deferred.await(lab).pipe(
+              Effect.flatMap((environment) => environment.shutdown),
+              Effect.tap(() =>
+                Effect.sync(() => {
+                  returned = true
+                })
+              )
+            )
+          : Effect.void
+    })
+    yield* Effect.gen(function* () {
+      yield* Deferred.succeed(lab, yield* Lab)
+      // No time passes here either.
+      const error = yield* Effect.flip(Lab.withSession({}, Effect.never))
+      assert.strictEqual(error._tag, "EnvironmentClosedError")
+      yield* Lab.shutdown
+      yield* settle
+      assert.isTrue(returned)
+      assert.strictEqual(yield* Lab.status, "Offline")
+      assert.strictEqual((yield* (yield* EventRecorder).events).at(-1)?._tag, "EnvironmentShutDown")
+    }).pipe(Effect.provide(labWith(handler)))
+  })
+)

@@ -17,7 +17,7 @@
  * // Lab.layer.pipe(Layer.provideMerge(Printer), Layer.provide(driver))
  * ```
  */
-import * as Cause from "effect/Cause"
+import type * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"

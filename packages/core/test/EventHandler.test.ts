@@ -65,6 +65,9 @@ const exec = (command: string) => Effect.flatMap(Sandbox, (sandbox) => sandbox.e
 /** Lets everything run that needs no time. */
 const settle = TestClock.adjust(0)
 
+const statsOf = (handler: string) =>
+  Effect.flatMap(Lab.stats, ({ handlers }) => Effect.fromNullishOr(handlers.find(({ name }) => name === handler)))
+
 /** What is written to the log. */
 const logOf = (lines: Array<string>) =>
   Logger.layer([Logger.make(({ logLevel, message }) => lines.push(`${logLevel} ${String(message)}`))])
@@ -227,13 +230,13 @@ it.effect("V2 events that do not fit are counted, visible in the stats and told 
     const dropped = yield* Effect.gen(function* () {
       for (let i = 0; i < 3; i++) yield* Lab.withSession({}, exec("true"))
       const published = (yield* (yield* EventRecorder).events).length
-      const stats = (yield* Lab.stats).handlers.find(({ name }) => name === "small")
-      assert.strictEqual(stats?.handled, 0)
+      const stats = yield* statsOf("small")
+      assert.strictEqual(stats.handled, 0)
       assert.isAtLeast(stats.dropped, 1)
       assert.strictEqual(stats.queued + stats.dropped, published)
       yield* Deferred.succeed(gate, undefined)
       yield* Lab.shutdown
-      return (yield* Lab.stats).handlers.find(({ name }) => name === "small")?.dropped
+      return (yield* statsOf("small")).dropped
     }).pipe(Effect.provide(labWith(handler)), Effect.provide(logOf(log)))
     assert.include(seen, "EnvironmentStarting")
     assert.deepStrictEqual(log, [`Warn Event handler small was too slow: ${dropped} events were dropped`])
@@ -252,9 +255,12 @@ it.effect("V2 a consumer of the stream of events that falls behind shows in the 
     for (let i = 0; i < 10; i++) hub.publish(starting)
     yield* settle
     for (let i = 0; i < 10; i++) hub.publish(starting)
-    const [stats] = hub.handlers()
-    assert.strictEqual(stats?.name, "stream")
-    assert.isAtLeast(stats.dropped, 10)
+    const stats = hub.handlers()
+    assert.deepStrictEqual(
+      stats.map(({ name }) => name),
+      ["stream"]
+    )
+    assert.isAtLeast(stats[0]?.dropped ?? 0, 10)
     yield* Fiber.interrupt(consumer)
     assert.deepStrictEqual(hub.handlers(), [])
   }).pipe(Effect.provide(EventHandler.EventHub.layer))
@@ -331,71 +337,83 @@ it.effect("L25 the move to SettingUp at the start is in the stream, as the sandb
 
 // ---------------------------------------------------------------------------------------------------------------------
 
-it.effect("V4 an activity is an event, a span and a metric", () =>
-  Effect.gen(function* () {
-    const spans: Array<Tracer.NativeSpan> = []
-    const tracer = Tracer.make({
+/** Remembers every span. */
+const recordSpans = (spans: Array<Tracer.NativeSpan>) =>
+  Effect.withTracer(
+    Tracer.make({
       span: (options) => {
         const span = new Tracer.NativeSpan(options)
         spans.push(span)
         return span
       }
     })
-    yield* Lab.withSession(
-      { id: "s1" },
-      Effect.gen(function* () {
-        const sandbox = yield* Sandbox
-        yield* sandbox.activity(
-          "think",
-          Effect.sleep("2 seconds").pipe(
-            Effect.forkChild,
-            Effect.tap(() => TestClock.adjust("2 seconds")),
-            Effect.flatMap(Fiber.join)
-          )
-        )
-        yield* sandbox.exec("echo", ["a"])
-        yield* Effect.flatMap(Greeter, (greeter) => greeter.greet)
-      })
-    ).pipe(Effect.withTracer(tracer))
+  )
+
+it.effect("V4 an activity is an event, a span and a metric", () =>
+  Effect.gen(function* () {
+    const spans: Array<Tracer.NativeSpan> = []
+    const session = yield* Effect.forkChild(
+      Lab.withSession(
+        { id: "s1" },
+        Effect.gen(function* () {
+          const sandbox = yield* Sandbox
+          yield* sandbox.activity("think", Effect.sleep("2 seconds"))
+          yield* sandbox.exec("echo", ["a"])
+          yield* Effect.flatMap(Greeter, (greeter) => greeter.greet)
+        })
+      ).pipe(recordSpans(spans))
+    )
+    yield* TestClock.adjust("2 seconds")
+    yield* Fiber.join(session)
     const recorder = yield* EventRecorder
     const activities = (yield* recorder.events).filter(
       (event) => event._tag === "SandboxActivity" || event._tag === "FeatureActivity"
     )
     assert.deepStrictEqual(
-      activities.map(({ _tag, durationMillis, name, sandboxId, sessionId }) => ({
-        _tag,
-        durationMillis,
-        name,
-        sandboxId,
-        sessionId
-      })),
+      activities.map(
+        (event) => `${event._tag} ${event.sandboxId} ${event.sessionId} ${event.name} ${event.durationMillis}`
+      ),
       [
-        { _tag: "SandboxActivity", durationMillis: 2000, name: "think", sandboxId: "env/image:0:0", sessionId: "s1" },
-        { _tag: "SandboxActivity", durationMillis: 0, name: "exec echo", sandboxId: "env/image:0:0", sessionId: "s1" },
-        { _tag: "FeatureActivity", durationMillis: 0, name: "greet", sandboxId: "env/image:0:0", sessionId: "s1" }
+        "SandboxActivity env/image:0:0 s1 think 2000",
+        "SandboxActivity env/image:0:0 s1 exec echo 0",
+        "FeatureActivity env/image:0:0 s1 greet 0"
       ]
     )
-    for (const { name } of activities) {
-      const span = spans.find((one) => one.name === name)
-      assert.strictEqual(span?.status._tag, "Ended")
-      assert.strictEqual(span.attributes.get("sandbox.id"), "env/image:0:0")
-      assert.strictEqual(span.attributes.get("session.id"), "s1")
-    }
+    assert.deepStrictEqual(
+      activities.map(({ name }) => {
+        const span = spans.find((one) => one.name === name)
+        return `${name} ${span?.status._tag} ${String(span?.attributes.get("sandbox.id"))}`
+      }),
+      ["think Ended env/image:0:0", "exec echo Ended env/image:0:0", "greet Ended env/image:0:0"]
+    )
     yield* Lab.shutdown // after every event was handled
-    const count = (activity: string, feature?: string) =>
-      Metric.value(
-        Metric.withAttributes(EventMetrics.activities, {
-          environment: "env",
-          image: "image",
-          ...(feature === undefined ? {} : { feature }),
-          activity,
-          outcome: "ok"
-        })
+    const count = (labels: Metric.Metric.AttributeSet) =>
+      Effect.map(
+        Metric.value(
+          Metric.withAttributes(EventMetrics.activities, {
+            environment: "env",
+            image: "image",
+            outcome: "ok",
+            ...labels
+          })
+        ),
+        (state) => state.count
       )
-    assert.strictEqual((yield* count("think")).count, 1)
-    assert.strictEqual((yield* count("exec echo")).count, 1)
-    assert.strictEqual((yield* count("greet", "test/Greeter")).count, 1)
+    assert.strictEqual(yield* count({ activity: "think" }), 1)
+    assert.strictEqual(yield* count({ activity: "exec echo" }), 1)
+    assert.strictEqual(yield* count({ activity: "greet", feature: "test/Greeter" }), 1)
   }).pipe(Effect.provide(labWith(EventMetrics.layer)), Effect.provideService(Metric.MetricRegistry, new Map()))
+)
+
+it.effect("V4 the span of an activity names its session, also when a feature described it at set-up", () =>
+  Effect.gen(function* () {
+    const spans: Array<Tracer.NativeSpan> = []
+    yield* Lab.withSession(
+      { id: "s1" },
+      Effect.flatMap(Greeter, (greeter) => greeter.greet)
+    ).pipe(recordSpans(spans))
+    assert.strictEqual(spans.find(({ name }) => name === "greet")?.attributes.get("session.id"), "s1")
+  }).pipe(Effect.provide(labWith(noHandler)))
 )
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -426,8 +444,8 @@ for (const [how, handle] of raising) {
         const recorder = yield* EventRecorder
         const events = yield* recorder.events
         assert.strictEqual(events.at(-1)?._tag, "EnvironmentShutDown")
-        const stats = (yield* Lab.stats).handlers.find(({ name }) => name === "raising")
-        assert.strictEqual(stats?.failed, events.length)
+        const stats = yield* statsOf("raising")
+        assert.strictEqual(stats.failed, events.length)
         return stats
       }).pipe(Effect.provide(labWith(EventHandler.layer({ name: "raising", handle }))), Effect.provide(logOf(log)))
       assert.deepInclude(stats, { queued: 0, dropped: 0 })

@@ -211,7 +211,10 @@ export class ImagePool {
     if (this.min === 0) return Effect.void
     const startup = Deferred.makeUnsafe<void, unknown>()
     this.startup = startup
-    const one = Effect.suspend(() => (this.outage === undefined ? this.bringUp(this.place()) : Effect.void))
+    // From taking a place on, only the set-up itself may be interrupted: what has a place must come up or go.
+    const one = Effect.uninterruptibleMask((restore) =>
+      this.outage === undefined && this.wantsMore() ? Effect.asVoid(this.bringUp(this.place(), restore)) : Effect.void
+    )
     const all = Effect.forEach(Array.from({ length: this.min }), () => one, {
       concurrency: this.engine.config.concurrency,
       discard: true
@@ -232,7 +235,8 @@ export class ImagePool {
   grow(): number {
     let started = 0
     while (this.wantsMore() && this.outage === undefined) {
-      this.engine.background(this.bringUp(this.place()))
+      const sandbox = this.place()
+      this.engine.background(Effect.uninterruptibleMask((restore) => this.bringUp(sandbox, restore)))
       started++
     }
     return started
@@ -258,23 +262,24 @@ export class ImagePool {
   }
 
   /** Brings a placed sandbox up. Its failure begins an outage or is somebody's own error (H3); the exit tells. */
-  bringUp(sandbox: SandboxRuntime): Effect.Effect<Exit.Exit<void, unknown>> {
-    return Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(Effect.exit(restore(sandbox.start)), (exit) =>
-        Effect.sync(() => {
-          this.starting--
-          if (Exit.isSuccess(exit)) {
-            this.recovered()
-            this.engine.background(sandbox.housekeeping)
-            this.offer(sandbox)
-            this.grow()
-            if (this.live.size - this.starting >= this.min) this.finishStartup(Exit.void)
-          } else if (!Cause.hasInterruptsOnly(exit.cause)) {
-            this.failed(exit.cause)
-          }
-          return exit
-        })
-      )
+  bringUp(
+    sandbox: SandboxRuntime,
+    restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  ): Effect.Effect<Exit.Exit<void, unknown>> {
+    return Effect.flatMap(Effect.exit(sandbox.start(restore)), (exit) =>
+      Effect.sync(() => {
+        this.starting--
+        if (Exit.isSuccess(exit)) {
+          this.recovered()
+          this.engine.background(sandbox.housekeeping)
+          this.offer(sandbox)
+          this.grow()
+          if (this.live.size - this.starting >= this.min) this.finishStartup(Exit.void)
+        } else if (!Cause.hasInterruptsOnly(exit.cause)) {
+          this.failed(exit.cause)
+        }
+        return exit
+      })
     )
   }
 
@@ -375,8 +380,10 @@ export class ImagePool {
         return Effect.fail("failed")
       }
       if (this.live.size >= this.max) return Effect.fail("failed")
-      return Effect.flatMap(this.bringUp(this.place()), (exit) =>
-        Exit.isSuccess(exit) ? Effect.void : Effect.fail("failed")
+      return Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(this.bringUp(this.place(), restore), (exit) =>
+          Exit.isSuccess(exit) ? Effect.void : Effect.fail("failed")
+        )
       )
     })
     return Effect.ignore(Effect.retry(attempt, this.engine.config.outageRetry))

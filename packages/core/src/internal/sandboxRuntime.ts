@@ -40,6 +40,9 @@ interface Part {
   active: Feature.Active | undefined
 }
 
+/** Makes one part of an uninterruptible region interruptible. */
+type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
 /** What teardown raised: feature → cause. */
 type TeardownErrors = { [featureId: string]: Cause.Cause<unknown> }
 
@@ -153,9 +156,10 @@ export class SandboxRuntime {
   // -------------------------------------------------------------------------------------------------------------------
 
   /** Brings the sandbox up until it could be handed out; when that fails or is interrupted, it is offline afterwards. */
-  readonly start: Effect.Effect<void, unknown> = Effect.suspend(() => {
+  start(restore: Restore): Effect.Effect<void, unknown> {
     this.move("SettingUp")
     return this.guardedSetUp(
+      restore,
       Effect.gen({ self: this }, function* () {
         yield* this.create
         yield* this.setUpFeatures
@@ -171,11 +175,12 @@ export class SandboxRuntime {
           isolationFallback: this.instance?.isolation?.fallback?.reason
         }))
     )
-  })
+  }
 
   /** After a session: removes its traces and sets up the next (S1, S3). */
-  readonly refresh: Effect.Effect<void, unknown> = Effect.suspend(() =>
+  readonly refresh: Effect.Effect<void, unknown> = Effect.uninterruptibleMask((restore) =>
     this.guardedSetUp(
+      restore,
       Effect.gen({ self: this }, function* () {
         if (this.instance !== undefined) yield* this.instance.reset
         if (this.pool.isProactive) yield* this.prepare
@@ -186,10 +191,11 @@ export class SandboxRuntime {
 
   /** Set-up that ends when the sandbox dies or has to go, and is followed by the whole teardown when it fails (I1). */
   private guardedSetUp(
+    restore: Restore,
     setUp: Effect.Effect<void, unknown>,
     onEnd: (exit: Exit.Exit<void, unknown>, durationMillis: number) => void
   ): Effect.Effect<void, unknown> {
-    return Effect.uninterruptibleMask((restore) => {
+    return Effect.suspend(() => {
       const started = now(this.engine)
       return Effect.flatMap(Effect.exit(restore(this.unlessStopped(setUp))), (result) => {
         const exit = Exit.isSuccess(result) && this.stopReason !== undefined ? Exit.fail(this.stopReason) : result

@@ -81,14 +81,17 @@ const activity = <A, E, R>(
         })
       })
     )
-  }).pipe(
-    Effect.withSpan(name, {
-      attributes: {
-        "sandbox.id": user.sandbox.id,
-        "sandbox.image": user.sandbox.pool.image,
-        "session.id": user.session?.id
-      }
-    })
+  }).pipe((timed) =>
+    // Suspended: with proactive set-up an activity may be described before its session has an id.
+    Effect.suspend(() =>
+      Effect.withSpan(timed, name, {
+        attributes: {
+          "sandbox.id": user.sandbox.id,
+          "sandbox.image": user.sandbox.pool.image,
+          "session.id": user.session?.id
+        }
+      })
+    )
   )
 
 const fileSystem = (user: User): FileSystem.FileSystem => {

@@ -213,7 +213,9 @@ export class ImagePool {
     this.startup = startup
     // From taking a place on, only the set-up itself may be interrupted: what has a place must come up or go.
     const one = Effect.uninterruptibleMask((restore) =>
-      this.outage === undefined && this.wantsMore() ? Effect.asVoid(this.bringUp(this.place(), restore)) : Effect.void
+      this.outage === undefined && this.live.size < this.max
+        ? Effect.asVoid(this.bringUp(this.place(), restore))
+        : Effect.void
     )
     const all = Effect.forEach(Array.from({ length: this.min }), () => one, {
       concurrency: this.engine.config.concurrency,
@@ -236,7 +238,10 @@ export class ImagePool {
     let started = 0
     while (this.wantsMore() && this.outage === undefined) {
       const sandbox = this.place()
-      this.engine.background(Effect.uninterruptibleMask((restore) => this.bringUp(sandbox, restore)))
+      // The yield keeps a sandbox that comes up at once from growing the next one on top of its own stack.
+      this.engine.background(
+        Effect.uninterruptibleMask((restore) => Effect.andThen(Effect.yieldNow, this.bringUp(sandbox, restore)))
+      )
       started++
     }
     return started
@@ -245,7 +250,8 @@ export class ImagePool {
   private wantsMore(): boolean {
     if (this.engine.status === "ShuttingDown" || this.engine.status === "Offline" || this.live.size >= this.max)
       return false
-    return this.waiters.size > this.starting || this.live.size < this.target
+    // While the environment starts, `start` brings up what is kept, so many at a time.
+    return this.waiters.size > this.starting || (this.startup === undefined && this.live.size < this.target)
   }
 
   /** Takes a place in the pool, for a sandbox that is to be brought up. */

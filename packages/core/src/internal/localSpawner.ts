@@ -28,6 +28,7 @@ export interface Settings {
   readonly controlGroup: string | undefined
 }
 
+type Mark = ReturnType<typeof strays.mark>
 type Environment = { [name: string]: string | Redacted.Redacted<string> }
 
 const shell = "/bin/sh"
@@ -110,21 +111,19 @@ export const make = (
       return yield* error("PermissionDenied", target, "the working directory is outside the sandbox")
     })
 
-  const environment = (options: ChildProcess.CommandOptions, lifetime: "sandbox" | "session"): Environment => {
+  let commands = 0
+
+  const environment = (options: ChildProcess.CommandOptions, mark: Mark): Environment => {
     const wanted = options.env === undefined || options.extendEnv === true ? settings.environment : {}
     const result: Environment = {}
-    for (const [name, value] of Object.entries({
-      ...wanted,
-      ...options.env,
-      ...strays.mark(places.directory, lifetime)
-    })) {
+    for (const [name, value] of Object.entries({ ...wanted, ...options.env, ...mark })) {
       if (value !== undefined) result[name] = value
     }
     return result
   }
 
   /** One command as the host is to run it. */
-  const standard = (command: ChildProcess.StandardCommand, reports: boolean) =>
+  const standard = (command: ChildProcess.StandardCommand, mark: Mark, reports: boolean) =>
     Effect.gen(function* () {
       const { options } = command
       if (inherits(options.stdin) || inherits(options.stdout) || inherits(options.stderr)) {
@@ -136,7 +135,7 @@ export const make = (
       }
       const lifetime = yield* CallLifetime
       const cwd = yield* workingDirectory(options.cwd)
-      const env = environment(options, lifetime)
+      const env = environment(options, mark)
       const words =
         options.shell === undefined || options.shell === false
           ? [command.command, ...command.args]
@@ -182,20 +181,38 @@ export const make = (
 
   const prepare = (
     command: ChildProcess.Command,
+    mark: Mark,
     reports: boolean
   ): Effect.Effect<ChildProcess.Command, PlatformError.PlatformError> =>
     ChildProcess.isStandardCommand(command)
-      ? standard(command, reports)
+      ? standard(command, mark, reports)
       : Effect.gen(function* () {
-          const left = yield* prepare(command.left, false)
-          const right = yield* prepare(command.right, reports)
+          const left = yield* prepare(command.left, mark, false)
+          const right = yield* prepare(command.right, mark, reports)
           return ChildProcess.pipeTo(left, right, command.options)
         })
 
   return ChildProcessSpawner.make((command) =>
     Effect.gen(function* () {
-      const handle = yield* host.spawner.spawn(yield* prepare(command, true))
+      const mark = strays.mark(places.directory, yield* CallLifetime, ++commands)
+      const prepared = yield* prepare(command, mark, true)
+      let killed = true
       if (isolation === undefined) {
+        // The host's spawner kills the process group; this is for those who left it (F2).
+        const ours: strays.Options = { files: host.files, spawner: host.spawner, directory: places.directory }
+        yield* Effect.addFinalizer(() => Effect.suspend(() => (killed ? strays.kill(ours, mark) : Effect.void)))
+      }
+      const handle = yield* host.spawner.spawn(prepared)
+      if (isolation === undefined) {
+        // A command that had ended by itself was not killed, and what it left may stay until the session ends (F1).
+        yield* Effect.addFinalizer(() =>
+          Effect.map(
+            Effect.orElseSucceed(handle.isRunning, () => true),
+            (running) => {
+              killed = running
+            }
+          )
+        )
         return ChildProcessSpawner.makeHandle({ ...handle, exitCode: Effect.mapError(handle.exitCode, translateExit) })
       }
       const report = yield* Effect.forkScoped(

@@ -17,9 +17,14 @@ const variable = "EFFECT_SANDBOX"
 /** How often a process that keeps forking is chased. */
 const maxRounds = 50
 
-/** The environment of a process that belongs to a sandbox; its directory, which no other ever has, is its mark. */
-export const mark = (directory: string, lifetime: Lifetime): { readonly [name: string]: string } => ({
-  [variable]: `${lifetime}:${directory}`
+const prefix = (directory: string, lifetime: Lifetime) => `${lifetime}:${directory}:`
+
+/**
+ * The environment of the processes of one command in a sandbox. The sandbox's directory, which no other ever has, marks
+ * them as the sandbox's, and the number as that command's.
+ */
+export const mark = (directory: string, lifetime: Lifetime, command: number): { readonly [name: string]: string } => ({
+  [variable]: `${prefix(directory, lifetime)}${command}`
 })
 
 export interface Options {
@@ -28,14 +33,19 @@ export interface Options {
   readonly directory: string
 }
 
+/** Which processes of a sandbox: all those of some lifetimes, or those of one command. */
+export type Which = ReadonlyArray<Lifetime> | ReturnType<typeof mark>
+
 /** The processes that belong to a sandbox, as far as the system shows them. */
-const find = ({ directory, files }: Options, lifetimes: ReadonlyArray<Lifetime>) => {
-  const marks = lifetimes.map((lifetime) => `${variable}=${mark(directory, lifetime)[variable]}`)
+const find = ({ directory, files }: Options, which: Which) => {
+  const isMarked = (entry: string, lifetime: Lifetime) => entry.startsWith(`${variable}=${prefix(directory, lifetime)}`)
   const isOurs = (pid: string) =>
     Effect.gen(function* () {
       const environment = text.decode(yield* files.readFile(`/proc/${pid}/environ`)).split("\0")
-      if (environment.some((entry) => marks.includes(entry))) return true
-      if (!lifetimes.includes("sandbox") && environment.some((entry) => entry.startsWith(`${variable}=`))) return false
+      if (!Array.isArray(which)) return environment.includes(`${variable}=${which[variable]}`)
+      const lifetimes: ReadonlyArray<Lifetime> = which
+      if (environment.some((entry) => lifetimes.some((lifetime) => isMarked(entry, lifetime)))) return true
+      if (!lifetimes.includes("sandbox") && environment.some((entry) => isMarked(entry, "sandbox"))) return false
       const cwd = yield* files.readLink(`/proc/${pid}/cwd`)
       return cwd === directory || cwd.startsWith(`${directory}/`)
     }).pipe(Effect.orElseSucceed(() => false)) // gone meanwhile, or somebody else's
@@ -52,9 +62,9 @@ const find = ({ directory, files }: Options, lifetimes: ReadonlyArray<Lifetime>)
 }
 
 /** Kills them until none is left; tells which survived. */
-export const kill = (options: Options, lifetimes: ReadonlyArray<Lifetime>): Effect.Effect<ReadonlyArray<string>> => {
+export const kill = (options: Options, which: Which): Effect.Effect<ReadonlyArray<string>> => {
   const round = Effect.gen(function* () {
-    const pids = yield* find(options, lifetimes)
+    const pids = yield* find(options, which)
     if (pids.length === 0) return pids
     yield* ChildProcess.make("sh", ["-c", 'kill -KILL "$@" 2>/dev/null', "sh", ...pids]).pipe(
       options.spawner.exitCode,

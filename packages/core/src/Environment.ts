@@ -37,6 +37,7 @@ import type { EnvironmentId, ImageId, SandboxId, SessionId } from "./Id.ts"
 import { now, typed } from "./internal/engine.ts"
 import * as environmentRuntime from "./internal/environmentRuntime.ts"
 import type { SessionRuntime } from "./internal/sandboxRuntime.ts"
+import * as span from "./internal/span.ts"
 import type { Sandbox } from "./Sandbox.ts"
 import type { SandboxDriver } from "./SandboxDriver.ts"
 import type {
@@ -48,6 +49,7 @@ import type {
   FeatureTeardownError,
   InvalidConfigurationError,
   SandboxStateError,
+  SessionEndedError,
   SessionLimitError,
   SessionTeardownError,
   UnknownImageError
@@ -70,7 +72,7 @@ export type AcquireError =
   | DuplicateSessionError
 
 /** Why a session ended under its body. */
-export type InterruptError = SandboxStateError | SessionLimitError | EnvironmentClosedError
+export type InterruptError = SandboxStateError | SessionLimitError | EnvironmentClosedError | SessionEndedError
 
 /** Which session is wanted. */
 export interface SessionOptions {
@@ -196,30 +198,32 @@ const facade = <F>(runtime: environmentRuntime.EnvironmentRuntime): Environment<
   type Provided = SessionServices | Feature.Id<F>
   type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
+  const acquire = (options: SessionOptions, restore: Restore) =>
+    typed<SessionRuntime, AcquireError | Feature.Error<F>, never>(runtime.openSession(options, restore))
+
+  /** Acquires; when spans are collected, one spans the whole session: acquire, set-up, activities and teardown. */
   const open = (options: SessionOptions, restore: Restore) =>
-    typed<SessionRuntime, AcquireError | Feature.Error<F>, never>(
-      runtime
-        .openSession(options, restore)
-        .pipe(Effect.withSpan("session.acquire", { attributes: { "environment.id": runtime.config.id } }))
-    )
+    Effect.withFiber<SessionRuntime, AcquireError | Feature.Error<F>>((fiber) => {
+      if (!span.isTraced(fiber)) return acquire(options, restore)
+      const attributes = { "environment.id": runtime.config.id }
+      return Effect.flatMap(Effect.makeSpan("session", { attributes }), (whole) => {
+        const acquired = span.around(acquire(options, restore), "session.acquire", () => attributes)
+        return Effect.onExit(span.below(whole, acquired), (exit) =>
+          Effect.sync(() => {
+            if (Exit.isFailure(exit)) span.end(runtime, whole, exit)
+            else exit.value.traceWith(whole)
+          })
+        )
+      })
+    })
 
   const inSession = <A, E, R>(
     session: SessionRuntime,
     body: Effect.Effect<A, E, R>
   ): Effect.Effect<A, E | InterruptError, Exclude<R, Provided>> =>
-    session
-      .run<A, E, Exclude<R, Provided>>(
-        Effect.provideContext(body, session.context as Context.Context<Provided>) // filled by the features in `F`
-      )
-      .pipe(
-        Effect.withSpan("session", {
-          attributes: {
-            "session.id": session.id,
-            "sandbox.id": session.sandbox.id,
-            "sandbox.image": session.sandbox.pool.image
-          }
-        })
-      )
+    session.run<A, E, Exclude<R, Provided>>(
+      Effect.provideContext(body, session.context as Context.Context<Provided>) // filled by the features in `F`
+    )
 
   /** Ends a session after its body. The body's own error comes first (X6). */
   const end = <A, E>(

@@ -39,6 +39,11 @@ export class Sandbox extends Context.Service<
     readonly generation: number
     /** The workspace's absolute path inside. */
     readonly workdir: string
+    /**
+     * A directory inside whose content lasts as long as the sandbox. Features have one each and write to it in set-up
+     * (they make it themselves); sessions can only read.
+     */
+    readonly home: string
     /** How strongly this sandbox is isolated, and what it fell back from. */
     readonly isolation: Isolation
     readonly status: Effect.Effect<SandboxStatus>

@@ -48,7 +48,7 @@ export interface SandboxInstance {
   readonly workdir: string
   /**
    * A directory that `reset` leaves alone: features write to it in set-up, sessions can only read it. Default: the
-   * workspace's `.home`, which lasts for one session.
+   * workspace, which lasts for one session.
    */
   readonly home?: string | undefined
   /** Succeeds when the sandbox answers. Slow is not dead (F19): the caller judges time. */

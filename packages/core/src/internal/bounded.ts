@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
 
 /**
  * The exit of an effect, or nothing when it is not there in time. The effect then runs on in its own fiber, because
@@ -34,4 +35,13 @@ export const failure = <A, E, R>(
   Effect.map(exit(effect, limit), (result) => {
     if (Option.isNone(result)) return Cause.die(new Cause.TimeoutError(`did not end within its time limit`))
     return Exit.isFailure(result.value) ? result.value.cause : undefined
+  })
+
+const nothing = Effect.succeed(undefined)
+
+/** Closes a scope; gives the cause of what its finalizers failed with. Costs next to nothing when there are none. */
+export const close = (scope: Scope.Closeable, limit: Duration.Input): Effect.Effect<Cause.Cause<unknown> | undefined> =>
+  Effect.suspend(() => {
+    const closing = Scope.closeUnsafe(scope, Exit.void)
+    return closing === undefined ? nothing : failure(closing, limit)
   })

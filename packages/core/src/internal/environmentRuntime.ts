@@ -28,6 +28,7 @@ import * as bounded from "./bounded.ts"
 import { causeInfo, closedError, emit, type Engine, errorInfo, now, provide } from "./engine.ts"
 import { type HostPart, ImagePool } from "./imagePool.ts"
 import type { SandboxRuntime, SessionRuntime } from "./sandboxRuntime.ts"
+import * as span from "./span.ts"
 
 /** How long shutdown waits for handlers; their layers wait once more when they close. */
 const drainTimeoutMillis = 10_000
@@ -122,7 +123,7 @@ export class EnvironmentRuntime implements Engine {
         }))
         return Exit.isSuccess(exit) ? Effect.void : Effect.andThen(this.shutDown(), Effect.failCause(exit.cause))
       })
-    ).pipe(Effect.withSpan("environment.start", { attributes: { "environment.id": this.config.id } }))
+    ).pipe((starting) => span.around(starting, "environment.start", () => ({ "environment.id": this.config.id })))
   })
 
   private setUpHost(feature: Feature.Any): Effect.Effect<void, unknown> {
@@ -210,13 +211,12 @@ export class EnvironmentRuntime implements Engine {
   }
 
   private newSessionId(): SessionId {
-    let digits = ""
-    for (let i = 0; i < 4; i++) {
-      digits += Math.floor(this.random.nextDoubleUnsafe() * 0x1_0000_0000)
+    // 104 bits: a million of them collide with a probability of 1 in 10¹⁹.
+    const digits = () =>
+      Math.floor(this.random.nextDoubleUnsafe() * 2 ** 52)
         .toString(16)
-        .padStart(8, "0")
-    }
-    return SessionId.make(`session-${digits}`)
+        .padStart(13, "0")
+    return SessionId.make(`session-${digits()}${digits()}`)
   }
 
   /** A running session. Must be called in an uninterruptible region; only what `restore` wraps may be interrupted. */

@@ -9,7 +9,9 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Path from "effect/Path"
 import * as Scope from "effect/Scope"
+import * as Tracer from "effect/Tracer"
 import type * as Feature from "../Feature.ts"
 import { sandboxId, type SandboxId, type SessionId } from "../Id.ts"
 import type { SandboxInstance } from "../SandboxDriver.ts"
@@ -19,6 +21,7 @@ import {
   FeatureTeardownError,
   hasUserError,
   SandboxStateError,
+  SessionEndedError,
   type SessionLimitError,
   SessionTeardownError,
   stateErrors
@@ -29,6 +32,7 @@ import * as bounded from "./bounded.ts"
 import { causeInfo, emit, type Engine, errorInfo, now, provide } from "./engine.ts"
 import type { ImagePool } from "./imagePool.ts"
 import * as sandboxServices from "./sandboxServices.ts"
+import * as span from "./span.ts"
 
 /** Why a session is ended from outside. */
 export type StopReason = SandboxStateError | SessionLimitError | EnvironmentClosedError
@@ -75,6 +79,8 @@ export class SandboxRuntime {
   /** Set when the sandbox must go as soon as it can; fails whoever sets it up. */
   private readonly stopped = Deferred.makeUnsafe<never, StopReason>()
   private stopReason: StopReason | undefined
+  /** Who prepares it for its next session. */
+  private refreshing: Fiber.Fiber<unknown, unknown> | undefined
   /** The check that runs now; interrupted by any set-up or teardown (H1). */
   private check: Fiber.Fiber<unknown, unknown> | undefined
 
@@ -113,6 +119,9 @@ export class SandboxRuntime {
     return { environmentId: this.engine.config.id, timestamp, sandboxId: this.id, image: this.pool.image }
   }
 
+  /** What its spans say. */
+  private readonly attributes = () => ({ "sandbox.id": this.id, "sandbox.image": this.pool.image })
+
   get isCondemned(): boolean {
     return this.stopReason !== undefined || this.stateErrors.length > 0
   }
@@ -141,10 +150,12 @@ export class SandboxRuntime {
       case "InSession":
         if (this.session !== undefined) this.engine.background(this.session.stop(reason))
         return
-      case "Created":
-      case "SettingUp": // whoever sets it up is failed by `stopped`
-      case "Acquired": // whoever acquired it looks before it starts a session
+      case "SettingUp": // whoever sets it up is failed by `stopped`, or interrupted
       case "ExitingSession": // the end of the session looks
+        this.refreshing?.interruptUnsafe()
+        return
+      case "Created":
+      case "Acquired": // whoever acquired it looks before it starts a session
       case "ShuttingDown":
       case "Offline":
         return
@@ -158,55 +169,60 @@ export class SandboxRuntime {
   /** Brings the sandbox up until it could be handed out; when that fails or is interrupted, it is offline afterwards. */
   start(restore: Restore): Effect.Effect<void, unknown> {
     this.move("SettingUp")
-    return this.guardedSetUp(
-      restore,
-      Effect.gen({ self: this }, function* () {
-        yield* this.create
-        yield* this.setUpFeatures
-        if (this.pool.isProactive) yield* this.prepare
-      }),
-      (exit, durationMillis) =>
-        emit(this.engine, (timestamp) => ({
-          _tag: "SandboxStarted",
-          ...this.facts(timestamp),
-          durationMillis,
-          error: Exit.isFailure(exit) ? causeInfo(exit.cause) : undefined,
-          isolation: this.instance?.isolation?.level,
-          isolationFallback: this.instance?.isolation?.fallback?.reason
-        }))
+    const setUp = Effect.gen({ self: this }, function* () {
+      yield* this.create
+      yield* this.setUpFeatures
+      // The first session starts from the same state as all others (S1).
+      if (this.parts.length > 0) yield* this.instanceOrDie.reset
+      if (this.pool.isProactive) yield* this.prepare
+    })
+    return this.guardedSetUp(restore(this.unlessStopped(setUp)), (exit, durationMillis) =>
+      emit(this.engine, (timestamp) => ({
+        _tag: "SandboxStarted",
+        ...this.facts(timestamp),
+        durationMillis,
+        error: Exit.isFailure(exit) ? causeInfo(exit.cause) : undefined,
+        isolation: this.instance?.isolation?.level,
+        isolationFallback: this.instance?.isolation?.fallback?.reason
+      }))
     )
   }
 
   /** After a session: removes its traces and sets up the next (S1, S3). */
-  readonly refresh: Effect.Effect<void, unknown> = Effect.uninterruptibleMask((restore) =>
-    this.guardedSetUp(
-      restore,
-      Effect.gen({ self: this }, function* () {
-        if (this.instance !== undefined) yield* this.instance.reset
-        if (this.pool.isProactive) yield* this.prepare
-      }),
-      () => {}
+  get refresh(): Effect.Effect<void, unknown> {
+    const setUp = Effect.suspend(() => {
+      const reset = this.instanceOrDie.reset
+      return this.pool.isProactive ? Effect.andThen(reset, this.prepare) : reset
+    })
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.withFiber((fiber) => {
+        // It has a fiber of its own, which is what `stop` interrupts.
+        this.refreshing = fiber
+        return this.guardedSetUp(restore(setUp), () => {
+          this.refreshing = undefined
+        })
+      })
     )
-  )
+  }
 
   /** Set-up that ends when the sandbox dies or has to go, and is followed by the whole teardown when it fails (I1). */
   private guardedSetUp(
-    restore: Restore,
     setUp: Effect.Effect<void, unknown>,
     onEnd: (exit: Exit.Exit<void, unknown>, durationMillis: number) => void
   ): Effect.Effect<void, unknown> {
-    return Effect.suspend(() => {
-      const started = now(this.engine)
-      return Effect.flatMap(Effect.exit(restore(this.unlessStopped(setUp))), (result) => {
-        const exit = Exit.isSuccess(result) && this.stopReason !== undefined ? Exit.fail(this.stopReason) : result
-        onEnd(exit, now(this.engine) - started)
-        if (Exit.isSuccess(exit)) return Effect.void
-        for (const error of stateErrors(exit.cause)) this.record(error)
-        return Effect.andThen(
-          this.shutDown(`set-up failed: ${causeInfo(exit.cause).message}`),
-          Effect.failCause(exit.cause)
-        )
-      })
+    const started = now(this.engine)
+    return Effect.flatMap(Effect.exit(setUp), (result) => {
+      const exit =
+        this.stopReason !== undefined && (Exit.isSuccess(result) || Cause.hasInterruptsOnly(result.cause))
+          ? Exit.fail(this.stopReason)
+          : result
+      onEnd(exit, now(this.engine) - started)
+      if (Exit.isSuccess(exit)) return Effect.void
+      for (const error of stateErrors(exit.cause)) this.record(error)
+      return Effect.andThen(
+        this.shutDown(`set-up failed: ${causeInfo(exit.cause).message}`),
+        Effect.failCause(exit.cause)
+      )
     })
   }
 
@@ -215,64 +231,67 @@ export class SandboxRuntime {
     return Effect.raceFirst(setUp, Deferred.await(this.stopped))
   }
 
-  private readonly create = Effect.suspend(() => {
-    const { config, driver } = this.engine
-    const create = driver.create({
-      environmentId: config.id,
-      sandboxId: this.id,
-      image: this.pool.image,
-      slot: this.slot,
-      generation: this.generation
-    })
-    return Effect.flatMap(Scope.provide(create, this.scope), (instance) => {
-      this.instance = instance
-      this.services = Context.merge(
-        this.engine.services,
-        sandboxServices.make({ sandbox: this, instance, session: undefined, scope: this.scope })
-      )
-      const watch = Effect.catchCause(instance.awaitDeath, (cause) =>
-        Effect.sync(() => {
-          if (Cause.hasInterruptsOnly(cause)) return
-          const error =
-            stateErrors(cause)[0] ??
-            new SandboxStateError({ sandboxId: this.id, operation: "awaitDeath", cause: Cause.squash(cause) })
-          this.death = error
-          this.condemn(error)
-        })
-      )
-      return Effect.forkIn(watch, this.scope, { startImmediately: true })
-    }).pipe(
-      Effect.withSpan("sandbox.create", { attributes: { "sandbox.id": this.id, "sandbox.image": this.pool.image } })
-    )
-  })
-
-  private readonly setUpFeatures = Effect.suspend(() =>
-    Effect.forEach(
-      this.pool.features,
-      (feature) => {
-        const part: Part = { feature, scope: Scope.makeUnsafe(), active: undefined }
-        this.parts.push(part)
-        const user = { sandbox: this, instance: this.instanceOrDie, session: undefined, scope: part.scope }
-        const services = sandboxServices.forFeature(this.services, user, feature.id)
-        const setUp = provide(feature.setup, Context.add(services, Scope.Scope, part.scope))
-        return Effect.map(
-          this.observed(setUp, `setup ${feature.id}`, (durationMillis, error) =>
-            emit(this.engine, (timestamp) => ({
-              _tag: "FeatureSetUp",
-              ...this.facts(timestamp),
-              featureId: feature.id,
-              durationMillis,
-              error
-            }))
-          ),
-          (active) => {
-            part.active = active
-          }
+  private get create() {
+    return Effect.suspend(() => {
+      const { config, driver } = this.engine
+      const create = driver.create({
+        environmentId: config.id,
+        sandboxId: this.id,
+        image: this.pool.image,
+        slot: this.slot,
+        generation: this.generation
+      })
+      return Effect.flatMap(Scope.provide(create, this.scope), (instance) => {
+        this.instance = instance
+        this.services = Context.add(
+          this.engine.services,
+          Path.Path,
+          sandboxServices.pathIn(this.engine.path, instance.workdir)
         )
-      },
-      { discard: true }
+        const watch = Effect.catchCause(instance.awaitDeath, (cause) =>
+          Effect.sync(() => {
+            if (Cause.hasInterruptsOnly(cause)) return
+            const error =
+              stateErrors(cause)[0] ??
+              new SandboxStateError({ sandboxId: this.id, operation: "awaitDeath", cause: Cause.squash(cause) })
+            this.death = error
+            this.condemn(error)
+          })
+        )
+        return Effect.forkIn(watch, this.scope, { startImmediately: true })
+      }).pipe((created) => span.around(created, "sandbox.create", this.attributes))
+    })
+  }
+
+  private get setUpFeatures() {
+    return Effect.suspend(() =>
+      Effect.forEach(
+        this.pool.features,
+        (feature) => {
+          const part: Part = { feature, scope: Scope.makeUnsafe(), active: undefined }
+          this.parts.push(part)
+          const user = { sandbox: this, instance: this.instanceOrDie, session: undefined, scope: part.scope }
+          const services = sandboxServices.forFeature(sandboxServices.make(user, this.services), user, feature.id)
+          const setUp = provide(feature.setup, Context.add(services, Scope.Scope, part.scope))
+          return Effect.map(
+            this.observed(setUp, `setup ${feature.id}`, (durationMillis, error) =>
+              emit(this.engine, (timestamp) => ({
+                _tag: "FeatureSetUp",
+                ...this.facts(timestamp),
+                featureId: feature.id,
+                durationMillis,
+                error
+              }))
+            ),
+            (active) => {
+              part.active = active
+            }
+          )
+        },
+        { discard: true }
+      )
     )
-  )
+  }
 
   private get instanceOrDie(): SandboxInstance {
     if (this.instance === undefined) throw new Error(`${this.id} was used before it was created`)
@@ -280,40 +299,42 @@ export class SandboxRuntime {
   }
 
   /** Sets up a session for someone who may not have come yet (S3). */
-  private readonly prepare = Effect.suspend(() => {
-    const session = new SessionRuntime(this)
-    this.session = session
-    const user = { sandbox: this, instance: this.instanceOrDie, session, scope: session.scope }
-    session.context = Context.merge(this.services, sandboxServices.make(user))
-    return Effect.forEach(
-      this.sessionFeatures(),
-      ({ active, feature }) => {
-        const part: Part = { feature, scope: Scope.makeUnsafe(), active }
-        session.parts.push(part)
-        const services = sandboxServices.forFeature(session.context, { ...user, scope: part.scope }, feature.id)
-        const setUp = provide(
-          active.session ?? Effect.succeed(Context.empty()),
-          Context.add(services, Scope.Scope, part.scope)
-        )
-        return Effect.map(
-          this.observed(setUp, `session ${feature.id}`, (durationMillis, error) =>
-            emit(this.engine, (timestamp) => ({
-              _tag: "FeatureSessionSetUp",
-              ...this.facts(timestamp),
-              featureId: feature.id,
-              sessionId: session.id,
-              durationMillis,
-              error
-            }))
-          ),
-          (provided) => {
-            session.context = Context.merge(session.context, provided)
-          }
-        )
-      },
-      { discard: true }
-    )
-  })
+  private get prepare() {
+    return Effect.suspend(() => {
+      const session = new SessionRuntime(this)
+      this.session = session
+      const user = { sandbox: this, instance: this.instanceOrDie, session, scope: session.scope }
+      session.context = sandboxServices.make(user, this.services)
+      return Effect.forEach(
+        this.sessionFeatures(),
+        ({ active, feature }) => {
+          const part: Part = { feature, scope: Scope.makeUnsafe(), active }
+          session.parts.push(part)
+          const services = sandboxServices.forFeature(session.context, { ...user, scope: part.scope }, feature.id)
+          const setUp = provide(
+            active.session ?? Effect.succeed(Context.empty()),
+            Context.add(services, Scope.Scope, part.scope)
+          )
+          return Effect.map(
+            this.observed(setUp, `session ${feature.id}`, (durationMillis, error) =>
+              emit(this.engine, (timestamp) => ({
+                _tag: "FeatureSessionSetUp",
+                ...this.facts(timestamp),
+                featureId: feature.id,
+                sessionId: session.id,
+                durationMillis,
+                error
+              }))
+            ),
+            (provided) => {
+              session.context = Context.merge(session.context, provided)
+            }
+          )
+        },
+        { discard: true }
+      )
+    })
+  }
 
   private sessionFeatures(): ReadonlyArray<{ readonly feature: Feature.Any; readonly active: Feature.Active }> {
     return [...this.pool.hostParts(), ...this.parts].flatMap(({ active, feature }) =>
@@ -327,12 +348,17 @@ export class SandboxRuntime {
     name: string,
     note: (durationMillis: number, error: ReturnType<typeof errorInfo> | undefined) => void
   ): Effect.Effect<A, E> {
-    return Effect.suspend(() => {
+    const timed = Effect.withFiber<A, E>((fiber) => {
       const started = now(this.engine)
+      if (this.session?.phase === "prepared" && span.isTraced(fiber)) {
+        const current = Context.getOption(fiber.context, Tracer.ParentSpan)
+        if (current._tag === "Some") this.session.setUpSpans.push(current.value)
+      }
       return Effect.onExit(effect, (exit) =>
         Effect.sync(() => note(now(this.engine) - started, Exit.isFailure(exit) ? causeInfo(exit.cause) : undefined))
       )
-    }).pipe(Effect.withSpan(name, { attributes: { "sandbox.id": this.id, "sandbox.image": this.pool.image } }))
+    })
+    return span.around(timed, name, this.attributes)
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -388,9 +414,9 @@ export class SandboxRuntime {
   }
 
   /** Interrupts a check that runs, before set-up or teardown (H1). */
-  readonly quiesce: Effect.Effect<void> = Effect.suspend(() =>
-    this.check === undefined ? Effect.void : Fiber.interrupt(this.check)
-  )
+  get quiesce(): Effect.Effect<void> {
+    return Effect.suspend(() => (this.check === undefined ? Effect.void : Fiber.interrupt(this.check)))
+  }
 
   /** What becomes of the sandbox when its session has ended. */
   afterSession(teardownFailed: boolean): Effect.Effect<FeatureTeardownError | undefined> {
@@ -434,73 +460,77 @@ export class SandboxRuntime {
   // -------------------------------------------------------------------------------------------------------------------
 
   /** The pings and the features' housekeeping, each at its interval, as long as the sandbox lives (H1). */
-  readonly housekeeping: Effect.Effect<void> = Effect.suspend(() => {
-    const { keepaliveInterval } = this.engine.config
-    const tasks: Array<{ readonly interval: number; due: number; readonly run: Effect.Effect<unknown, unknown> }> = []
-    const add = (interval: number, run: Effect.Effect<unknown, unknown>): void => {
-      tasks.push({ interval, due: now(this.engine) + interval, run })
-    }
-    if (keepaliveInterval > 0) add(keepaliveInterval, this.ping)
-    for (const part of this.parts) {
-      const interval = this.pool.housekeepIntervals.get(part.feature.id)
-      if (part.active?.housekeep === undefined || interval === undefined) continue
-      add(interval, this.housekeepFeature(part, part.active.housekeep))
-    }
-    if (tasks.length === 0) return Effect.void
-    let counter = 0
-    const round = Effect.gen({ self: this }, function* () {
-      const next = tasks.reduce((earliest, task) => Math.min(earliest, task.due), Number.POSITIVE_INFINITY)
-      yield* Effect.sleep(Math.max(0, next - now(this.engine)))
-      if (this.status !== "Ready" && this.status !== "InSession") {
-        for (const task of tasks) if (task.due <= now(this.engine)) task.due = now(this.engine) + task.interval
-        return
+  get housekeeping(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const { keepaliveInterval } = this.engine.config
+      const tasks: Array<{ readonly interval: number; due: number; readonly run: Effect.Effect<unknown, unknown> }> = []
+      const add = (interval: number, run: Effect.Effect<unknown, unknown>): void => {
+        tasks.push({ interval, due: now(this.engine) + interval, run })
       }
-      const started = now(this.engine)
-      const due = tasks.filter((task) => task.due <= started)
-      const fiber = yield* Effect.forkDetach(Effect.forEach(due, (task) => task.run, { discard: true })) // awaited below, or interrupted by `quiesce`
-      this.check = fiber
-      const exit = yield* Effect.onInterrupt(Fiber.await(fiber), () => Fiber.interrupt(fiber))
-      this.check = undefined
-      for (const task of due) task.due = now(this.engine) + task.interval
-      if (Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)) return
-      emit(this.engine, (timestamp) => ({
-        _tag: "SandboxHousekeepingDone",
-        ...this.facts(timestamp),
-        counter,
-        durationMillis: timestamp - started,
-        error: Exit.isFailure(exit) ? causeInfo(exit.cause) : undefined
-      }))
-      counter++
-      if (Exit.isFailure(exit)) {
-        this.condemn(
-          stateErrors(exit.cause)[0] ??
-            new SandboxStateError({ sandboxId: this.id, operation: "housekeeping", cause: Cause.squash(exit.cause) })
-        )
+      if (keepaliveInterval > 0) add(keepaliveInterval, this.ping)
+      for (const part of this.parts) {
+        const interval = this.pool.housekeepIntervals.get(part.feature.id)
+        if (part.active?.housekeep === undefined || interval === undefined) continue
+        add(interval, this.housekeepFeature(part, part.active.housekeep))
       }
+      if (tasks.length === 0) return Effect.void
+      let counter = 0
+      const round = Effect.gen({ self: this }, function* () {
+        const next = tasks.reduce((earliest, task) => Math.min(earliest, task.due), Number.POSITIVE_INFINITY)
+        yield* Effect.sleep(Math.max(0, next - now(this.engine)))
+        if (this.status !== "Ready" && this.status !== "InSession") {
+          for (const task of tasks) if (task.due <= now(this.engine)) task.due = now(this.engine) + task.interval
+          return
+        }
+        const started = now(this.engine)
+        const due = tasks.filter((task) => task.due <= started)
+        const fiber = yield* Effect.forkDetach(Effect.forEach(due, (task) => task.run, { discard: true })) // awaited below, or interrupted by `quiesce`
+        this.check = fiber
+        const exit = yield* Effect.onInterrupt(Fiber.await(fiber), () => Fiber.interrupt(fiber))
+        this.check = undefined
+        for (const task of due) task.due = now(this.engine) + task.interval
+        if (Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)) return
+        emit(this.engine, (timestamp) => ({
+          _tag: "SandboxHousekeepingDone",
+          ...this.facts(timestamp),
+          counter,
+          durationMillis: timestamp - started,
+          error: Exit.isFailure(exit) ? causeInfo(exit.cause) : undefined
+        }))
+        counter++
+        if (Exit.isFailure(exit)) {
+          this.condemn(
+            stateErrors(exit.cause)[0] ??
+              new SandboxStateError({ sandboxId: this.id, operation: "housekeeping", cause: Cause.squash(exit.cause) })
+          )
+        }
+      })
+      return Effect.whileLoop({
+        while: () => !this.isCondemned && this.status !== "Offline",
+        body: () => round,
+        step: () => {}
+      })
     })
-    return Effect.whileLoop({
-      while: () => !this.isCondemned && this.status !== "Offline",
-      body: () => round,
-      step: () => {}
-    })
-  })
+  }
 
   private missed = 0
 
-  private readonly ping = Effect.suspend(() =>
-    Effect.flatMap(Effect.timeoutOption(this.instanceOrDie.ping, this.engine.config.pingTimeout), (answer) => {
-      this.missed = answer._tag === "Some" ? 0 : this.missed + 1
-      return this.missed < this.engine.config.missedPings
-        ? Effect.void
-        : Effect.fail(
-            new SandboxStateError({
-              sandboxId: this.id,
-              operation: "ping",
-              description: `${this.missed} pings in a row took longer than ${this.engine.config.pingTimeout} ms`
-            })
-          )
-    })
-  )
+  private get ping() {
+    return Effect.suspend(() =>
+      Effect.flatMap(Effect.timeoutOption(this.instanceOrDie.ping, this.engine.config.pingTimeout), (answer) => {
+        this.missed = answer._tag === "Some" ? 0 : this.missed + 1
+        return this.missed < this.engine.config.missedPings
+          ? Effect.void
+          : Effect.fail(
+              new SandboxStateError({
+                sandboxId: this.id,
+                operation: "ping",
+                description: `${this.missed} pings in a row took longer than ${this.engine.config.pingTimeout} ms`
+              })
+            )
+      })
+    )
+  }
 
   private housekeepFeature(
     part: Part,
@@ -508,7 +538,7 @@ export class SandboxRuntime {
   ): Effect.Effect<unknown, unknown> {
     let counter = 0
     const user = { sandbox: this, instance: this.instanceOrDie, session: undefined, scope: part.scope }
-    const services = sandboxServices.forFeature(this.services, user, part.feature.id)
+    const services = sandboxServices.forFeature(sandboxServices.make(user, this.services), user, part.feature.id)
     return this.observed(
       Effect.scoped(provide(housekeep, services)),
       `housekeep ${part.feature.id}`,
@@ -554,10 +584,7 @@ export class SandboxRuntime {
               error
             }))
           )
-          const destroyed = yield* bounded.failure(
-            Scope.close(this.scope, Exit.void),
-            this.engine.config.teardownTimeout
-          )
+          const destroyed = yield* bounded.close(this.scope, this.engine.config.teardownTimeout)
           if (destroyed !== undefined) {
             this.engine.leaked++
             this.noteTeardown(destroyed)
@@ -589,19 +616,18 @@ export class SandboxRuntime {
     errors: TeardownErrors,
     note: (part: Part, durationMillis: number, error: ReturnType<typeof errorInfo> | undefined) => void
   ): Effect.Effect<void> {
+    if (parts.length === 0) return Effect.void
     return Effect.forEach(
       parts.toReversed(),
       (part) => {
         const started = now(this.engine)
-        return Effect.map(
-          bounded.failure(Scope.close(part.scope, Exit.void), this.engine.config.teardownTimeout),
-          (cause) => {
-            note(part, now(this.engine) - started, cause === undefined ? undefined : causeInfo(cause))
-            if (cause === undefined) return
-            errors[part.feature.id] = cause
-            this.noteTeardown(cause)
-          }
-        )
+        const closed = Effect.map(bounded.close(part.scope, this.engine.config.teardownTimeout), (cause) => {
+          note(part, now(this.engine) - started, cause === undefined ? undefined : causeInfo(cause))
+          if (cause === undefined) return
+          errors[part.feature.id] = cause
+          this.noteTeardown(cause)
+        })
+        return span.around(closed, `teardown ${part.feature.id}`, this.attributes)
       },
       { discard: true }
     )
@@ -624,6 +650,10 @@ export class SessionRuntime {
   /** What programs in the session are given. */
   context: Context.Context<never> = Context.empty()
   id: SessionId | undefined
+  /** Spans the whole session, when somebody collects spans. */
+  span: Tracer.Span | undefined
+  /** The spans of its set-up, which may have been long before its user came. */
+  readonly setUpSpans: Array<Tracer.AnySpan> = []
   phase: "prepared" | "open" | "ending" | "ended" = "prepared"
   startedAt = 0
   /** Why it was ended from outside. */
@@ -649,6 +679,16 @@ export class SessionRuntime {
     )
   }
 
+  /** Takes the span of the whole session; a set-up that was done ahead is linked to it. */
+  traceWith(whole: Tracer.Span): void {
+    this.span = whole
+    whole.attribute("session.id", this.id)
+    whole.attribute("sandbox.id", this.sandbox.id)
+    whole.attribute("sandbox.image", this.sandbox.pool.image)
+    const ahead = this.setUpSpans.filter((one) => one.traceId !== whole.traceId)
+    if (ahead.length > 0) whole.addLinks(ahead.map((one) => ({ span: one, attributes: {} })))
+  }
+
   enter(): void {
     this.activities++
   }
@@ -667,20 +707,16 @@ export class SessionRuntime {
    * Runs a body in the session. When the session is ended from outside the body is interrupted at once and the caller
    * gets the reason (S4, S6); a state error of this sandbox that leaves the body condemns it (X3).
    */
-  run<A, E, R>(body: Effect.Effect<A, E, R>): Effect.Effect<A, E | StopReason, R> {
+  run<A, E, R>(body: Effect.Effect<A, E, R>): Effect.Effect<A, E | StopReason | SessionEndedError, R> {
     return Effect.uninterruptibleMask((restore) =>
-      Effect.suspend(() => {
+      Effect.suspend((): Effect.Effect<A, E | StopReason | SessionEndedError, R> => {
         if (this.phase !== "open") {
-          return Effect.fail(
-            this.reason ??
-              new SandboxStateError({
-                sandboxId: this.sandbox.id,
-                operation: "run",
-                description: `session ${this.id} is over`
-              })
-          )
+          const { id: sandboxId } = this.sandbox
+          return Effect.fail(this.reason ?? new SessionEndedError({ sandboxId, sessionId: this.id, operation: "run" }))
         }
-        return Effect.flatMap(Effect.forkChild(body, { startImmediately: true }), (fiber) => {
+        return Effect.flatMap(Effect.forkChild(span.below(this.span, body), { startImmediately: true }), (fiber) => {
+          const done = fiber.pollUnsafe()
+          if (done !== undefined) return this.judge(done)
           this.bodies.add(fiber)
           // It may have been ended while the body ran its first steps.
           if (this.phase !== "open") fiber.interruptUnsafe()
@@ -767,34 +803,36 @@ export class SessionRuntime {
           }
           const shutdownError = yield* this.sandbox.afterSession(failed)
           const result = teardownError ?? shutdownError
+          span.end(engine, this.span, cause === undefined ? Exit.void : Exit.failCause(cause))
           Deferred.doneUnsafe(this.ended, Exit.succeed(result))
           return result
-        })
+        }).pipe((ending) => span.below(this.span, ending))
       })
     )
   }
 
   /** Takes down what the session's set-up has put up, also half a set-up (L15). */
   tearDown(errors: TeardownErrors): Effect.Effect<void> {
-    return Effect.gen({ self: this }, function* () {
-      const { engine } = this.sandbox
-      yield* this.sandbox.tearDown(this.parts, errors, (part, durationMillis, error) =>
-        emit(engine, (timestamp) => ({
-          _tag: "FeatureSessionTornDown",
-          ...this.sandbox.facts(timestamp),
-          featureId: part.feature.id,
-          sessionId: this.id,
-          durationMillis,
-          error
-        }))
-      )
+    const { engine } = this.sandbox
+    const features = this.sandbox.tearDown(this.parts, errors, (part, durationMillis, error) =>
+      emit(engine, (timestamp) => ({
+        _tag: "FeatureSessionTornDown",
+        ...this.sandbox.facts(timestamp),
+        featureId: part.feature.id,
+        sessionId: this.id,
+        durationMillis,
+        error
+      }))
+    )
+    const processes = Effect.suspend(() => {
       this.phase = "ended"
-      const killed = yield* bounded.failure(Scope.close(this.scope, Exit.void), engine.config.teardownTimeout)
-      if (killed !== undefined) {
+      return Effect.map(bounded.close(this.scope, engine.config.teardownTimeout), (killed) => {
+        if (killed === undefined) return
         errors["processes"] = killed
         this.sandbox.noteTeardown(killed)
-      }
+      })
     })
+    return Effect.andThen(features, processes)
   }
 }
 

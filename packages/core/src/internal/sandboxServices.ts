@@ -11,15 +11,19 @@ import * as PlatformError from "effect/PlatformError"
 import * as ChildProcess from "effect/process/ChildProcess"
 import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
 import * as Scope from "effect/Scope"
+import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
-import type { FeatureId } from "../Id.ts"
+import { type FeatureId, pathSegment } from "../Id.ts"
 import type { Result } from "../Command.ts"
 import { type ExecError, Sandbox } from "../Sandbox.ts"
-import type { SandboxInstance } from "../SandboxDriver.ts"
+import { CallLifetime, type SandboxInstance } from "../SandboxDriver.ts"
 import { SessionEndedError, UnsupportedOptionError } from "../SandboxError.ts"
 import { causeInfo, emit, now } from "./engine.ts"
 import { exec } from "./exec.ts"
 import type { SandboxRuntime, SessionRuntime } from "./sandboxRuntime.ts"
+import * as span from "./span.ts"
+
+type SandboxService = Sandbox["Service"]
 
 /** Who uses the services: a session, or the set-up of the sandbox when there is none. */
 interface User {
@@ -52,8 +56,8 @@ const activity = <A, E, R>(
   name: string,
   effect: Effect.Effect<A, E, R>,
   featureId?: FeatureId
-): Effect.Effect<A, E, R> =>
-  Effect.suspend(() => {
+): Effect.Effect<A, E, R> => {
+  const timed = Effect.suspend(() => {
     const {
       engine,
       id: sandboxId,
@@ -81,74 +85,172 @@ const activity = <A, E, R>(
         })
       })
     )
-  }).pipe((timed) =>
-    // Suspended: with proactive set-up an activity may be described before its session has an id.
-    Effect.suspend(() =>
-      Effect.withSpan(timed, name, {
-        attributes: {
-          "sandbox.id": user.sandbox.id,
-          "sandbox.image": user.sandbox.pool.image,
-          "session.id": user.session?.id
-        }
-      })
-    )
-  )
+  })
+  return span.around(timed, name, () => ({
+    "sandbox.id": user.sandbox.id,
+    "sandbox.image": user.sandbox.pool.image,
+    "session.id": user.session?.id
+  }))
+}
 
-const fileSystem = (user: User): FileSystem.FileSystem => {
-  const files = user.instance.fileSystem
-  const run = <A, R>(method: string, effect: () => Effect.Effect<A, PlatformError.PlatformError, R>) =>
-    Effect.suspend(() => {
+/** Tells the driver whether a call belongs to a session or to set-up. */
+const inLifetime = <A, E, R>(user: User, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  user.session === undefined ? Effect.provideService(effect, CallLifetime, "sandbox") : effect
+
+/**
+ * One user's view of the file system. Its methods are getters: an object that is made for every session should not
+ * carry thirty closures that few sessions use. (Copies by `{ ...fileSystem }` are therefore empty.)
+ */
+class GuardedFileSystem implements FileSystem.FileSystem {
+  readonly #user: User
+  constructor(user: User) {
+    this.#user = user
+  }
+
+  #run<A, R>(
+    method: string,
+    use: (files: FileSystem.FileSystem) => Effect.Effect<A, PlatformError.PlatformError, R>
+  ): Effect.Effect<A, PlatformError.PlatformError, R> {
+    const user = this.#user
+    return Effect.suspend(() => {
       const refused = refusal(user, `use the file system (${method})`)
       return refused === undefined
-        ? activity(user, `fs.${method}`, effect())
+        ? activity(user, `fs.${method}`, inLifetime(user, use(user.instance.fileSystem)))
         : Effect.fail(platformRefusal(refused, method))
     })
-  return {
-    ...files,
-    access: (path, options) => run("access", () => files.access(path, options)),
-    copy: (from, to, options) => run("copy", () => files.copy(from, to, options)),
-    copyFile: (from, to) => run("copyFile", () => files.copyFile(from, to)),
-    chmod: (path, mode) => run("chmod", () => files.chmod(path, mode)),
-    chown: (path, uid, gid) => run("chown", () => files.chown(path, uid, gid)),
-    glob: (pattern, options) => run("glob", () => files.glob(pattern, options)),
-    exists: (path) => run("exists", () => files.exists(path)),
-    link: (from, to) => run("link", () => files.link(from, to)),
-    lstat: (path) => run("lstat", () => files.lstat(path)),
-    makeDirectory: (path, options) => run("makeDirectory", () => files.makeDirectory(path, options)),
-    makeTempDirectory: (options) => run("makeTempDirectory", () => files.makeTempDirectory(options)),
-    makeTempDirectoryScoped: (options) => run("makeTempDirectory", () => files.makeTempDirectoryScoped(options)),
-    makeTempFile: (options) => run("makeTempFile", () => files.makeTempFile(options)),
-    makeTempFileScoped: (options) => run("makeTempFile", () => files.makeTempFileScoped(options)),
-    open: (path, options) => run("open", () => files.open(path, options)),
-    readDirectory: (path, options) => run("readDirectory", () => files.readDirectory(path, options)),
-    readDirectoryEntries: (path) => run("readDirectory", () => files.readDirectoryEntries(path)),
-    readFile: (path) => run("readFile", () => files.readFile(path)),
-    readFileString: (path, encoding) => run("readFile", () => files.readFileString(path, encoding)),
-    readLink: (path) => run("readLink", () => files.readLink(path)),
-    realPath: (path) => run("realPath", () => files.realPath(path)),
-    remove: (path, options) => run("remove", () => files.remove(path, options)),
-    rename: (from, to) => run("rename", () => files.rename(from, to)),
-    stat: (path) => run("stat", () => files.stat(path)),
-    symlink: (from, to) => run("symlink", () => files.symlink(from, to)),
-    truncate: (path, length) => run("truncate", () => files.truncate(path, length)),
-    utimes: (path, atime, mtime) => run("utimes", () => files.utimes(path, atime, mtime)),
-    writeFile: (path, data, options) => run("writeFile", () => files.writeFile(path, data, options)),
-    writeFileString: (path, data, options) => run("writeFile", () => files.writeFileString(path, data, options)),
-    sink: (path, options) => files.sink(path, options),
-    stream: (path, options) =>
-      Stream.unwrap(
-        Effect.as(
-          run("readFile", () => Effect.void),
-          files.stream(path, options)
-        )
-      ),
-    watch: (path, options) =>
-      Stream.unwrap(
-        Effect.as(
-          run("watch", () => Effect.void),
-          files.watch(path, options)
-        )
-      )
+  }
+
+  get "~effect/FileSystem"() {
+    return "~effect/FileSystem" as const
+  }
+
+  get access(): FileSystem.FileSystem["access"] {
+    return (path, options) => this.#run("access", (files) => files.access(path, options))
+  }
+
+  get copy(): FileSystem.FileSystem["copy"] {
+    return (from, to, options) => this.#run("copy", (files) => files.copy(from, to, options))
+  }
+
+  get copyFile(): FileSystem.FileSystem["copyFile"] {
+    return (from, to) => this.#run("copyFile", (files) => files.copyFile(from, to))
+  }
+
+  get chmod(): FileSystem.FileSystem["chmod"] {
+    return (path, mode) => this.#run("chmod", (files) => files.chmod(path, mode))
+  }
+
+  get chown(): FileSystem.FileSystem["chown"] {
+    return (path, uid, gid) => this.#run("chown", (files) => files.chown(path, uid, gid))
+  }
+
+  get glob(): FileSystem.FileSystem["glob"] {
+    return (pattern, options) => this.#run("glob", (files) => files.glob(pattern, options))
+  }
+
+  get exists(): FileSystem.FileSystem["exists"] {
+    return (path) => this.#run("exists", (files) => files.exists(path))
+  }
+
+  get link(): FileSystem.FileSystem["link"] {
+    return (from, to) => this.#run("link", (files) => files.link(from, to))
+  }
+
+  get lstat(): FileSystem.FileSystem["lstat"] {
+    return (path) => this.#run("lstat", (files) => files.lstat(path))
+  }
+
+  get makeDirectory(): FileSystem.FileSystem["makeDirectory"] {
+    return (path, options) => this.#run("makeDirectory", (files) => files.makeDirectory(path, options))
+  }
+
+  get makeTempDirectory(): FileSystem.FileSystem["makeTempDirectory"] {
+    return (options) => this.#run("makeTempDirectory", (files) => files.makeTempDirectory(options))
+  }
+
+  get makeTempDirectoryScoped(): FileSystem.FileSystem["makeTempDirectoryScoped"] {
+    return (options) => this.#run("makeTempDirectory", (files) => files.makeTempDirectoryScoped(options))
+  }
+
+  get makeTempFile(): FileSystem.FileSystem["makeTempFile"] {
+    return (options) => this.#run("makeTempFile", (files) => files.makeTempFile(options))
+  }
+
+  get makeTempFileScoped(): FileSystem.FileSystem["makeTempFileScoped"] {
+    return (options) => this.#run("makeTempFile", (files) => files.makeTempFileScoped(options))
+  }
+
+  get open(): FileSystem.FileSystem["open"] {
+    return (path, options) => this.#run("open", (files) => files.open(path, options))
+  }
+
+  get readDirectory(): FileSystem.FileSystem["readDirectory"] {
+    return (path, options) => this.#run("readDirectory", (files) => files.readDirectory(path, options))
+  }
+
+  get readDirectoryEntries(): FileSystem.FileSystem["readDirectoryEntries"] {
+    return (path) => this.#run("readDirectory", (files) => files.readDirectoryEntries(path))
+  }
+
+  get readFile(): FileSystem.FileSystem["readFile"] {
+    return (path) => this.#run("readFile", (files) => files.readFile(path))
+  }
+
+  get readFileString(): FileSystem.FileSystem["readFileString"] {
+    return (path, encoding) => this.#run("readFile", (files) => files.readFileString(path, encoding))
+  }
+
+  get readLink(): FileSystem.FileSystem["readLink"] {
+    return (path) => this.#run("readLink", (files) => files.readLink(path))
+  }
+
+  get realPath(): FileSystem.FileSystem["realPath"] {
+    return (path) => this.#run("realPath", (files) => files.realPath(path))
+  }
+
+  get remove(): FileSystem.FileSystem["remove"] {
+    return (path, options) => this.#run("remove", (files) => files.remove(path, options))
+  }
+
+  get rename(): FileSystem.FileSystem["rename"] {
+    return (from, to) => this.#run("rename", (files) => files.rename(from, to))
+  }
+
+  get stat(): FileSystem.FileSystem["stat"] {
+    return (path) => this.#run("stat", (files) => files.stat(path))
+  }
+
+  get symlink(): FileSystem.FileSystem["symlink"] {
+    return (from, to) => this.#run("symlink", (files) => files.symlink(from, to))
+  }
+
+  get truncate(): FileSystem.FileSystem["truncate"] {
+    return (path, length) => this.#run("truncate", (files) => files.truncate(path, length))
+  }
+
+  get utimes(): FileSystem.FileSystem["utimes"] {
+    return (path, atime, mtime) => this.#run("utimes", (files) => files.utimes(path, atime, mtime))
+  }
+
+  get writeFile(): FileSystem.FileSystem["writeFile"] {
+    return (path, data, options) => this.#run("writeFile", (files) => files.writeFile(path, data, options))
+  }
+
+  get writeFileString(): FileSystem.FileSystem["writeFileString"] {
+    return (path, data, options) => this.#run("writeFile", (files) => files.writeFileString(path, data, options))
+  }
+
+  get sink(): FileSystem.FileSystem["sink"] {
+    return (path, options) => Sink.unwrap(this.#run("writeFile", (files) => Effect.succeed(files.sink(path, options))))
+  }
+
+  get stream(): FileSystem.FileSystem["stream"] {
+    return (path, options) =>
+      Stream.unwrap(this.#run("readFile", (files) => Effect.succeed(files.stream(path, options))))
+  }
+
+  get watch(): FileSystem.FileSystem["watch"] {
+    return (path, options) => Stream.unwrap(this.#run("watch", (files) => Effect.succeed(files.watch(path, options))))
   }
 }
 
@@ -169,59 +271,107 @@ const spawner = (user: User, quiet: boolean): ChildProcessSpawner.ChildProcessSp
         Effect.gen(function* () {
           const scope = yield* Scope.fork(user.scope)
           yield* Effect.addFinalizer((exit) => Scope.close(scope, exit))
-          return yield* restore(Scope.provide(user.instance.spawner.spawn(command), scope))
+          return yield* restore(inLifetime(user, Scope.provide(user.instance.spawner.spawn(command), scope)))
         })
       )
       return quiet ? spawn : activity(user, `spawn ${name}`, spawn)
     })
   )
 
-const handle = (user: User, featureId: FeatureId | undefined): Sandbox["Service"] => {
-  const { instance, sandbox } = user
-  const quietSpawner = spawner(user, true)
-  return Sandbox.of({
-    id: sandbox.id,
-    image: sandbox.pool.image,
-    slot: sandbox.slot,
-    generation: sandbox.generation,
-    workdir: instance.workdir,
-    isolation: instance.isolation ?? { level: "unknown" },
-    status: Effect.sync(() => sandbox.status),
-    stateErrors: Effect.sync(() => [...sandbox.stateErrors]),
-    exec: (command, args = [], options = {}) =>
+/** One user's handle of the sandbox; what it can do are getters, for the reason given above. */
+class SandboxHandle implements SandboxService {
+  readonly #user: User
+  readonly #featureId: FeatureId | undefined
+  constructor(user: User, featureId: FeatureId | undefined) {
+    this.#user = user
+    this.#featureId = featureId
+  }
+
+  get id() {
+    return this.#user.sandbox.id
+  }
+
+  get image() {
+    return this.#user.sandbox.pool.image
+  }
+
+  get slot() {
+    return this.#user.sandbox.slot
+  }
+
+  get generation() {
+    return this.#user.sandbox.generation
+  }
+
+  get workdir() {
+    return this.#user.instance.workdir
+  }
+
+  get home() {
+    const { instance, sandbox } = this.#user
+    const home = instance.home ?? instance.workdir
+    return this.#featureId === undefined ? home : sandbox.engine.path.join(home, pathSegment(this.#featureId))
+  }
+
+  get isolation() {
+    return this.#user.instance.isolation ?? { level: "unknown" }
+  }
+
+  get status() {
+    return Effect.sync(() => this.#user.sandbox.status)
+  }
+
+  get stateErrors() {
+    return Effect.sync(() => [...this.#user.sandbox.stateErrors])
+  }
+
+  get exec(): SandboxService["exec"] {
+    const user = this.#user
+    const { instance, sandbox } = user
+    return (command, args = [], options = {}) =>
       Effect.suspend((): Effect.Effect<Result, ExecError> => {
         const refused = refusal(user, `run ${command}`)
         if (refused !== undefined) return Effect.fail(refused)
         if (options.user !== undefined && instance.capabilities?.user !== true) {
           return Effect.fail(new UnsupportedOptionError({ driver: sandbox.engine.driver.name, option: "user" }))
         }
-        const target = { sandboxId: sandbox.id, spawner: quietSpawner, background: user.sandbox.engine.background }
-        const run = Effect.catch(exec(target, command, args, options), (error) =>
-          // A broken channel shows as an error of the platform first; what it means is that the sandbox is gone (F4).
-          Effect.fail(sandbox.death ?? error)
-        )
-        return Effect.tapError(activity(user, `exec ${command}`, run, featureId), (error) =>
+        const target = { sandboxId: sandbox.id, spawner: spawner(user, true), background: sandbox.engine.background }
+        // A broken channel shows as an error of the platform first; what it means is that the sandbox is gone (F4).
+        const run = Effect.mapError(exec(target, command, args, options), (error) => sandbox.death ?? error)
+        return Effect.tapError(activity(user, `exec ${command}`, run, this.#featureId), (error) =>
           error._tag === "SandboxStateError" ? Effect.sync(() => sandbox.condemn(error)) : Effect.void
         )
-      }),
-    activity: (name, effect) => activity(user, name, effect, featureId),
-    report: (error) => Effect.sync(() => sandbox.condemn(error)),
-    ping: instance.ping,
-    service: (key) => Context.getOption(instance.services ?? Context.empty(), key)
-  })
+      })
+  }
+
+  get activity(): SandboxService["activity"] {
+    return (name, effect) => activity(this.#user, name, effect, this.#featureId)
+  }
+
+  get report(): SandboxService["report"] {
+    return (error) => Effect.sync(() => this.#user.sandbox.condemn(error))
+  }
+
+  get ping() {
+    return this.#user.instance.ping
+  }
+
+  get service(): SandboxService["service"] {
+    return (key) => Context.getOption(this.#user.instance.services ?? Context.empty(), key)
+  }
 }
 
-const pathIn = (path: Path.Path, workdir: string): Path.Path => ({
+/** The host's paths, but relative ones start in the workspace. The same for all users of a sandbox. */
+export const pathIn = (path: Path.Path, workdir: string): Path.Path => ({
   ...path,
   resolve: (...segments) => path.resolve(workdir, ...segments)
 })
 
-/** The services for one user of a sandbox. */
-export const make = (user: User): Context.Context<never> =>
-  Context.empty().pipe(
-    Context.add(Sandbox, handle(user, undefined)),
-    Context.add(FileSystem.FileSystem, fileSystem(user)),
-    Context.add(Path.Path, pathIn(user.sandbox.engine.path, user.instance.workdir)),
+/** The services for one user of a sandbox, added to those that all users share. */
+export const make = (user: User, shared: Context.Context<never>): Context.Context<never> =>
+  shared.pipe(
+    Context.add(Sandbox, new SandboxHandle(user, undefined)),
+    Context.add(FileSystem.FileSystem, new GuardedFileSystem(user)),
     Context.add(ChildProcessSpawner.ChildProcessSpawner, spawner(user, false))
   )
 
@@ -230,4 +380,4 @@ export const forFeature = (
   services: Context.Context<never>,
   user: User,
   featureId: FeatureId
-): Context.Context<never> => Context.add(services, Sandbox, handle(user, featureId))
+): Context.Context<never> => Context.add(services, Sandbox, new SandboxHandle(user, featureId))

@@ -34,7 +34,7 @@ import * as EnvironmentConfig from "./EnvironmentConfig.ts"
 import type { HandlerStats } from "./EventHandler.ts"
 import type * as Feature from "./Feature.ts"
 import type { EnvironmentId, ImageId, SandboxId, SessionId } from "./Id.ts"
-import { now, typed } from "./internal/engine.ts"
+import { now, type Restore, typed } from "./internal/engine.ts"
 import * as environmentRuntime from "./internal/environmentRuntime.ts"
 import type { SessionRuntime } from "./internal/sandboxRuntime.ts"
 import * as span from "./internal/span.ts"
@@ -196,7 +196,6 @@ export const make = <const F extends ReadonlyArray<Feature.Any> = readonly []>(
 
 const facade = <F>(runtime: environmentRuntime.EnvironmentRuntime): Environment<F> => {
   type Provided = SessionServices | Feature.Id<F>
-  type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
   const acquire = (options: SessionOptions, restore: Restore) =>
     typed<SessionRuntime, AcquireError | Feature.Error<F>, never>(runtime.openSession(options, restore))

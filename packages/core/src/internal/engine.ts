@@ -15,6 +15,9 @@ import type { ErrorInfo, SandboxEvent } from "../SandboxEvent.ts"
 import type { EnvironmentStatus } from "../SandboxStatus.ts"
 import type { SessionRuntime } from "./sandboxRuntime.ts"
 
+/** Makes one part of an uninterruptible region interruptible. */
+export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
 export interface Engine {
   readonly config: Resolved
   readonly driver: SandboxDriver["Service"]

@@ -25,7 +25,7 @@ import {
 } from "../SandboxError.ts"
 import type { EnvironmentStatus } from "../SandboxStatus.ts"
 import * as bounded from "./bounded.ts"
-import { causeInfo, closedError, emit, type Engine, errorInfo, now, provide } from "./engine.ts"
+import { causeInfo, closedError, emit, type Engine, errorInfo, now, provide, type Restore } from "./engine.ts"
 import { type HostPart, ImagePool } from "./imagePool.ts"
 import type { SandboxRuntime, SessionRuntime } from "./sandboxRuntime.ts"
 import * as span from "./span.ts"
@@ -186,37 +186,35 @@ export class EnvironmentRuntime implements Engine {
   private imageFor(
     image: string | undefined,
     features: ReadonlyArray<Feature.Any>
-  ): Effect.Effect<string, UnknownImageError | FeatureNotApplicableError> {
+  ): string | UnknownImageError | FeatureNotApplicableError {
     const { id: environmentId, images } = this.config
     const inapplicable = (feature: Feature.Any, to: string | undefined) =>
-      Effect.fail(
-        new FeatureNotApplicableError({ environmentId, featureId: feature.id, image: to, patterns: feature.images })
-      )
+      new FeatureNotApplicableError({ environmentId, featureId: feature.id, image: to, patterns: feature.images })
     const known = (feature: Feature.Any): boolean => this.config.features.some((one) => one.id === feature.id)
     const stranger = features.find((feature) => !known(feature))
     if (stranger !== undefined) return inapplicable(stranger, image)
     if (image !== undefined) {
       if (!images.some((listed) => listed === image) && !this.config.isDynamic(image)) {
-        return Effect.fail(new UnknownImageError({ environmentId, image, images: [...images] }))
+        return new UnknownImageError({ environmentId, image, images: [...images] })
       }
       const misfit = features.find((feature) => !Feature.appliesTo(feature, image))
-      return misfit === undefined ? Effect.succeed(image) : inapplicable(misfit, image)
+      return misfit === undefined ? image : inapplicable(misfit, image)
     }
     const fit = images.find((listed) => features.every((feature) => Feature.appliesTo(feature, listed)))
-    if (fit !== undefined) return Effect.succeed(fit)
+    if (fit !== undefined) return fit
     const [first] = features
     return first === undefined
-      ? Effect.fail(new UnknownImageError({ environmentId, image: "", images: [] }))
+      ? new UnknownImageError({ environmentId, image: "", images: [] })
       : inapplicable(first, undefined)
   }
 
   private newSessionId(): SessionId {
-    // 104 bits: a million of them collide with a probability of 1 in 10¹⁹.
+    // 104 bits: a million of them collide with a probability of 1 in 10¹⁹. Small integers are quick to print.
     const digits = () =>
-      Math.floor(this.random.nextDoubleUnsafe() * 2 ** 52)
-        .toString(16)
-        .padStart(13, "0")
-    return SessionId.make(`session-${digits()}${digits()}`)
+      Math.floor(this.random.nextDoubleUnsafe() * 0x400_0000)
+        .toString(36)
+        .padStart(6, "0")
+    return SessionId.make(`session-${digits()}${digits()}${digits()}${digits()}`)
   }
 
   /** A running session. Must be called in an uninterruptible region; only what `restore` wraps may be interrupted. */
@@ -226,34 +224,38 @@ export class EnvironmentRuntime implements Engine {
       readonly id?: string | undefined
       readonly features?: ReadonlyArray<Feature.Any> | undefined
     },
-    restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+    restore: Restore
   ): Effect.Effect<SessionRuntime, unknown> {
-    return Effect.gen({ self: this }, function* () {
-      if (this.status !== "Online") return yield* closedError(this)
-      const image = yield* this.imageFor(options.image, options.features ?? [])
-      const id = options.id === undefined || options.id === "" ? this.newSessionId() : SessionId.make(options.id)
-      if (this.sessions.has(id) || this.reserved.has(id)) {
-        return yield* new DuplicateSessionError({ environmentId: this.config.id, sessionId: id })
+    return Effect.suspend(() => {
+      if (this.status !== "Online") return Effect.fail(closedError(this))
+      const image = this.imageFor(options.image, options.features ?? [])
+      if (typeof image !== "string") return Effect.fail(image)
+      const given = options.id === undefined || options.id === "" ? undefined : SessionId.make(options.id)
+      if (given === undefined) return this.openOn(image, this.newSessionId(), restore)
+      if (this.sessions.has(given) || this.reserved.has(given)) {
+        return Effect.fail(new DuplicateSessionError({ environmentId: this.config.id, sessionId: given }))
       }
-      this.reserved.add(id)
-      const pool = this.pools.get(image) ?? (yield* this.poolOf(image))
-      const opened = Effect.gen({ self: this }, function* () {
-        const started = now(this)
-        while (true) {
-          const sandbox = yield* pool.acquire(restore)
-          const session = yield* sandbox.openSession(id, now(this) - started, restore)
-          if (session === undefined) continue
-          this.sessions.set(id, session)
-          return session
-        }
-      })
-      const session = yield* Effect.ensuring(
-        opened,
-        Effect.sync(() => this.reserved.delete(id))
+      this.reserved.add(given)
+      return Effect.ensuring(
+        this.openOn(image, given, restore),
+        Effect.sync(() => this.reserved.delete(given))
       )
-      this.limit(session, id)
-      return session
     })
+  }
+
+  private openOn(image: string, id: SessionId, restore: Restore): Effect.Effect<SessionRuntime, unknown> {
+    const started = now(this)
+    const from = (pool: ImagePool): Effect.Effect<SessionRuntime, unknown> =>
+      Effect.flatMap(pool.acquire(restore), (sandbox) =>
+        Effect.flatMap(sandbox.openSession(id, now(this) - started, restore), (session) => {
+          if (session === undefined) return from(pool)
+          this.sessions.set(id, session)
+          this.limit(session, id)
+          return Effect.succeed(session)
+        })
+      )
+    const known = this.pools.get(image)
+    return known === undefined ? Effect.flatMap(this.poolOf(image), from) : from(known)
   }
 
   /** Ids of sessions that are not open yet. */

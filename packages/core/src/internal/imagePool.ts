@@ -20,7 +20,7 @@ import {
   isStateError
 } from "../SandboxError.ts"
 import type * as SandboxStatus from "../SandboxStatus.ts"
-import { causeInfo, closedError, emit, type Engine, now } from "./engine.ts"
+import { causeInfo, closedError, emit, type Engine, now, type Restore } from "./engine.ts"
 import { linkedSet } from "./linkedSet.ts"
 import { SandboxRuntime } from "./sandboxRuntime.ts"
 
@@ -115,9 +115,7 @@ export class ImagePool {
   // -------------------------------------------------------------------------------------------------------------------
 
   /** A ready sandbox, moved to `Acquired`; grows the pool, or waits in line (P2). */
-  acquire(
-    restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-  ): Effect.Effect<SandboxRuntime, unknown> {
+  acquire(restore: Restore): Effect.Effect<SandboxRuntime, unknown> {
     return Effect.suspend(() => {
       if (this.engine.status !== "Online") return Effect.fail(closedError(this.engine))
       const ready = this.waiters.size === 0 ? this.ready.take() : undefined
@@ -130,9 +128,7 @@ export class ImagePool {
     })
   }
 
-  private wait(
-    restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-  ): Effect.Effect<SandboxRuntime, unknown> {
+  private wait(restore: Restore): Effect.Effect<SandboxRuntime, unknown> {
     const started = now(this.engine)
     const waiter: Waiter = { answer: Deferred.makeUnsafe(), assigned: undefined }
     this.waiters.add(waiter)
@@ -268,10 +264,7 @@ export class ImagePool {
   }
 
   /** Brings a placed sandbox up. Its failure begins an outage or is somebody's own error (H3); the exit tells. */
-  bringUp(
-    sandbox: SandboxRuntime,
-    restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-  ): Effect.Effect<Exit.Exit<void, unknown>> {
+  bringUp(sandbox: SandboxRuntime, restore: Restore): Effect.Effect<Exit.Exit<void, unknown>> {
     return Effect.flatMap(Effect.exit(sandbox.start(restore)), (exit) =>
       Effect.sync(() => {
         this.starting--

@@ -27,9 +27,10 @@ import {
   stateErrors
 } from "../SandboxError.ts"
 import { Session } from "../Session.ts"
+import type { ErrorInfo } from "../SandboxEvent.ts"
 import * as SandboxStatus from "../SandboxStatus.ts"
 import * as bounded from "./bounded.ts"
-import { causeInfo, emit, type Engine, errorInfo, now, provide } from "./engine.ts"
+import { causeInfo, emit, type Engine, errorInfo, now, provide, type Restore } from "./engine.ts"
 import type { ImagePool } from "./imagePool.ts"
 import * as sandboxServices from "./sandboxServices.ts"
 import * as span from "./span.ts"
@@ -44,8 +45,8 @@ interface Part {
   active: Feature.Active | undefined
 }
 
-/** Makes one part of an uninterruptible region interruptible. */
-type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+/** What is told to whoever ends a session. */
+type TeardownError = SessionTeardownError | FeatureTeardownError
 
 /** What teardown raised: feature → cause. */
 type TeardownErrors = { [featureId: string]: Cause.Cause<unknown> }
@@ -305,8 +306,10 @@ export class SandboxRuntime {
       this.session = session
       const user = { sandbox: this, instance: this.instanceOrDie, session, scope: session.scope }
       session.context = sandboxServices.make(user, this.services)
-      return Effect.forEach(
-        this.sessionFeatures(),
+      const features = this.sessionFeatures()
+      if (features.length === 0) return Effect.succeed(session)
+      const setUps = Effect.forEach(
+        features,
         ({ active, feature }) => {
           const part: Part = { feature, scope: Scope.makeUnsafe(), active }
           session.parts.push(part)
@@ -333,6 +336,7 @@ export class SandboxRuntime {
         },
         { discard: true }
       )
+      return Effect.as(setUps, session)
     })
   }
 
@@ -372,45 +376,49 @@ export class SandboxRuntime {
   openSession(
     id: SessionId,
     waitedMillis: number,
-    restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+    restore: Restore
   ): Effect.Effect<SessionRuntime | undefined, unknown> {
-    return Effect.gen({ self: this }, function* () {
-      if (this.check !== undefined) yield* Fiber.interrupt(this.check)
+    return Effect.suspend(() => {
+      if (this.check !== undefined) {
+        return Effect.andThen(this.quiesce, this.openSession(id, waitedMillis, restore))
+      }
       if (this.isCondemned) {
         this.engine.background(this.shutDown("broken before its session started"))
-        return undefined
+        return nothing
       }
       const started = now(this.engine)
       this.move("SettingUp")
-      if (this.session === undefined) {
-        const exit = yield* Effect.exit(restore(this.unlessStopped(this.prepare)))
-        if (Exit.isFailure(exit)) {
-          for (const error of stateErrors(exit.cause)) this.record(error)
-          emit(this.engine, (timestamp) => ({
-            _tag: "SessionStarted",
-            ...this.facts(timestamp),
-            sessionId: id,
-            waitedMillis,
-            durationMillis: timestamp - started,
-            error: causeInfo(exit.cause)
-          }))
-          this.engine.background(this.shutDown(`session set-up failed: ${causeInfo(exit.cause).message}`))
-          return yield* Effect.failCause(exit.cause)
-        }
+      const told = (error?: ErrorInfo): void =>
+        emit(this.engine, (timestamp) => ({
+          _tag: "SessionStarted",
+          ...this.facts(timestamp),
+          sessionId: id,
+          waitedMillis,
+          durationMillis: timestamp - started,
+          error
+        }))
+      const begin = (session: SessionRuntime): Effect.Effect<SessionRuntime> => {
+        session.open(id)
+        this.move("InSession")
+        told()
+        return Effect.succeed(session)
       }
-      const session = this.session
-      if (session === undefined) return yield* Effect.die(new Error(`${this.id} has no session after its set-up`))
-      session.open(id)
-      this.move("InSession")
-      emit(this.engine, (timestamp) => ({
-        _tag: "SessionStarted",
-        ...this.facts(timestamp),
-        sessionId: id,
-        waitedMillis,
-        durationMillis: timestamp - started
-      }))
-      return session
+      if (this.session !== undefined) return begin(this.session)
+      return Effect.flatMap(Effect.exit(restore(this.unlessStopped(this.prepare))), (result) => {
+        const exit = Exit.isSuccess(result) && this.stopReason !== undefined ? Exit.fail(this.stopReason) : result
+        if (Exit.isSuccess(exit)) return begin(exit.value)
+        for (const error of stateErrors(exit.cause)) this.record(error)
+        const error = causeInfo(exit.cause)
+        told(error)
+        this.engine.background(this.shutDown(`session set-up failed: ${error.message}`))
+        return Effect.failCause(exit.cause)
+      })
     })
+  }
+
+  /** Whether a check runs. */
+  get isBusy(): boolean {
+    return this.check !== undefined
   }
 
   /** Interrupts a check that runs, before set-up or teardown (H1). */
@@ -759,56 +767,78 @@ export class SessionRuntime {
    * Ends the session: bodies, then features last first, then processes. Happens once; whoever comes second waits for
    * the first and gets the same (L14).
    */
-  end(cause: Cause.Cause<unknown> | undefined): Effect.Effect<SessionTeardownError | FeatureTeardownError | undefined> {
+  end(cause: Cause.Cause<unknown> | undefined): Effect.Effect<TeardownError | undefined> {
     return Effect.uninterruptible(
       Effect.suspend(() => {
         if (this.phase !== "open") return Deferred.await(this.ended)
         this.phase = "ending"
-        return Effect.gen({ self: this }, function* () {
-          const { engine } = this.sandbox
-          const { teardownTimeout } = engine.config
-          const started = now(engine)
-          if (this.bodies.size > 0) {
-            const bodies = [...this.bodies]
-            for (const body of bodies) body.interruptUnsafe()
-            yield* Effect.timeoutOption(Fiber.awaitAll(bodies), teardownTimeout)
-          }
-          yield* this.sandbox.quiesce
-          this.sandbox.move("ExitingSession")
-          if (cause !== undefined) {
-            for (const error of stateErrors(cause)) if (error.sandboxId === this.sandbox.id) this.sandbox.record(error)
-          }
-          const errors: TeardownErrors = {}
-          yield* this.tearDown(errors)
-          const failed = Object.keys(errors).length > 0
-          const sessionId = this.id
-          const teardownError =
-            sessionId !== undefined && Object.values(errors).some(hasUserError)
-              ? new SessionTeardownError({ sandboxId: this.sandbox.id, sessionId, errors, hasUserError: true })
-              : undefined
-          if (sessionId !== undefined) {
-            engine.sessions.delete(sessionId)
-            const told =
-              this.reason ??
-              this.sandbox.stateErrors[0] ??
-              (cause === undefined || Cause.hasInterruptsOnly(cause) ? teardownError : Cause.squash(cause))
-            emit(engine, (timestamp) => ({
-              _tag: "SessionEnded",
-              ...this.sandbox.facts(timestamp),
-              sessionId,
-              durationMillis: timestamp - started,
-              lifetimeMillis: timestamp - this.startedAt,
-              error: told === undefined ? undefined : errorInfo(told)
-            }))
-          }
-          const shutdownError = yield* this.sandbox.afterSession(failed)
-          const result = teardownError ?? shutdownError
-          span.end(engine, this.span, cause === undefined ? Exit.void : Exit.failCause(cause))
-          Deferred.doneUnsafe(this.ended, Exit.succeed(result))
-          return result
-        }).pipe((ending) => span.below(this.span, ending))
+        const quiet = this.bodies.size === 0 && !this.sandbox.isBusy
+        const ending = quiet ? this.close(cause) : Effect.andThen(this.quiesce, this.close(cause))
+        return span.below(this.span, ending)
       })
     )
+  }
+
+  /** Interrupts what still runs. */
+  private get quiesce(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const bodies = [...this.bodies]
+      for (const body of bodies) body.interruptUnsafe()
+      const { teardownTimeout } = this.sandbox.engine.config
+      return Effect.andThen(Effect.timeoutOption(Fiber.awaitAll(bodies), teardownTimeout), this.sandbox.quiesce)
+    })
+  }
+
+  private close(cause: Cause.Cause<unknown> | undefined): Effect.Effect<TeardownError | undefined> {
+    return Effect.suspend(() => {
+      const { sandbox } = this
+      const started = now(sandbox.engine)
+      sandbox.move("ExitingSession")
+      if (cause !== undefined) {
+        for (const error of stateErrors(cause)) if (error.sandboxId === sandbox.id) sandbox.record(error)
+      }
+      const errors: TeardownErrors = {}
+      return Effect.flatMap(this.tearDown(errors), () => {
+        const error = this.teardownError(errors)
+        this.tellEnd(started, cause, error)
+        return Effect.map(sandbox.afterSession(Object.keys(errors).length > 0), (shutdownError) => {
+          const result = error ?? shutdownError
+          span.end(sandbox.engine, this.span, cause === undefined ? Exit.void : Exit.failCause(cause))
+          Deferred.doneUnsafe(this.ended, Exit.succeed(result))
+          return result
+        })
+      })
+    })
+  }
+
+  private teardownError(errors: TeardownErrors): SessionTeardownError | undefined {
+    const sessionId = this.id
+    return sessionId !== undefined && Object.values(errors).some(hasUserError)
+      ? new SessionTeardownError({ sandboxId: this.sandbox.id, sessionId, errors, hasUserError: true })
+      : undefined
+  }
+
+  private tellEnd(
+    started: number,
+    cause: Cause.Cause<unknown> | undefined,
+    teardownError: SessionTeardownError | undefined
+  ): void {
+    const { sandbox } = this
+    const sessionId = this.id
+    if (sessionId === undefined) return
+    sandbox.engine.sessions.delete(sessionId)
+    const told =
+      this.reason ??
+      sandbox.stateErrors[0] ??
+      (cause === undefined || Cause.hasInterruptsOnly(cause) ? teardownError : Cause.squash(cause))
+    emit(sandbox.engine, (timestamp) => ({
+      _tag: "SessionEnded",
+      ...sandbox.facts(timestamp),
+      sessionId,
+      durationMillis: timestamp - started,
+      lifetimeMillis: timestamp - this.startedAt,
+      error: told === undefined ? undefined : errorInfo(told)
+    }))
   }
 
   /** Takes down what the session's set-up has put up, also half a set-up (L15). */
@@ -837,6 +867,8 @@ export class SessionRuntime {
 }
 
 /** A body that failed with the platform's error because its sandbox died under it. */
+const nothing = Effect.succeed(undefined)
+
 const isBrokenChannel = (reason: StopReason, cause: Cause.Cause<unknown>): boolean =>
   reason._tag === "SandboxStateError" &&
   cause.reasons.every(

@@ -2,6 +2,8 @@
  * A driver in memory for the core's own tests: it does nothing but what a test tells it, and counts what is alive.
  */
 import {
+  CallLifetime,
+  ProcessSignalled,
   type SandboxId,
   SandboxDriver,
   type SandboxInstance,
@@ -20,6 +22,10 @@ export interface Faults {
   ping: Hook
   /** Runs when the instance is taken down; what it dies with is what the driver could not destroy. */
   destroy: (spec: SandboxSpec) => Effect.Effect<unknown>
+  /** Runs before a file is read or written. */
+  file: (spec: SandboxSpec, path: string) => Effect.Effect<unknown, PlatformError.PlatformError>
+  /** Runs before a command is started. */
+  spawn: (spec: SandboxSpec, command: string) => Effect.Effect<unknown, PlatformError.PlatformError>
 }
 
 export class TestDriver extends Context.Service<
@@ -34,6 +40,12 @@ export class TestDriver extends Context.Service<
     readonly peak: () => number
     /** Makes a sandbox die by itself. */
     readonly kill: (id: string) => Effect.Effect<void>
+    /** Fails when the sandbox dies. */
+    readonly awaitDeath: (id: string) => Effect.Effect<never, SandboxStateError>
+    /** Every command with the lifetime it was started with: `sandbox daemon`, `session echo`. */
+    readonly lifetimes: Array<string>
+    /** Ends every running process of a command that waits for it (`daemon …`); false when there is none. */
+    readonly endProcess: (command: string, code?: number) => Effect.Effect<boolean>
   }
 >()("test/TestDriver") {}
 
@@ -47,7 +59,15 @@ export const layer: Layer.Layer<TestDriver | SandboxDriver> = Layer.effectContex
     let peak = 0
     let creating = 0
     const ok: Hook = () => Effect.void
-    const faults: Faults = { create: ok, reset: ok, ping: ok, destroy: () => Effect.void }
+    const faults: Faults = {
+      create: ok,
+      reset: ok,
+      ping: ok,
+      destroy: () => Effect.void,
+      file: () => Effect.void,
+      spawn: () => Effect.void
+    }
+    const processes: Processes = { calls, lifetimes: [], running: new Map() }
 
     const create = (spec: SandboxSpec): Effect.Effect<SandboxInstance, SandboxStateError, Scope.Scope> =>
       Effect.gen(function* () {
@@ -70,10 +90,21 @@ export const layer: Layer.Layer<TestDriver | SandboxDriver> = Layer.effectContex
         )
         yield* Effect.suspend(() => faults.create(spec))
         return {
-          spawner: spawner(calls, died),
+          spawner: spawner(processes, died, (command) => Effect.suspend(() => faults.spawn(spec, command))),
           fileSystem: FileSystem.makeNoop({
-            readFileString: (path) => Effect.succeed(`contents of ${path}`),
-            writeFileString: () => Effect.void
+            readFileString: (path) =>
+              Effect.as(
+                Effect.suspend(() => faults.file(spec, path)),
+                `contents of ${path}`
+              ),
+            writeFileString: (path) => Effect.asVoid(Effect.suspend(() => faults.file(spec, path))),
+            sink: (path) =>
+              Sink.unwrap(
+                Effect.as(
+                  Effect.suspend(() => faults.file(spec, path)),
+                  Sink.drain
+                )
+              )
           }),
           workdir: "/workspace",
           ping: Effect.suspend(() => {
@@ -94,6 +125,21 @@ export const layer: Layer.Layer<TestDriver | SandboxDriver> = Layer.effectContex
       calls,
       alive: () => [...deaths.keys()],
       peak: () => peak,
+      lifetimes: processes.lifetimes,
+      awaitDeath: (id) =>
+        Effect.suspend(() => {
+          const died = deaths.get(id)
+          return died === undefined ? Effect.die(new Error(`${id} is not alive`)) : Deferred.await(died)
+        }),
+      endProcess: (command, code = 0) =>
+        Effect.suspend(() => {
+          const running = processes.running.get(command) ?? []
+          processes.running.delete(command)
+          return Effect.as(
+            Effect.forEach(running, (ended) => Deferred.succeed(ended, code)),
+            running.length > 0
+          )
+        }),
       kill: (id) =>
         Effect.suspend(() => {
           const died = deaths.get(id)
@@ -105,11 +151,26 @@ export const layer: Layer.Layer<TestDriver | SandboxDriver> = Layer.effectContex
   })
 )
 
-/** Commands by name: `true`, `exit N`, `echo …`, `hang` (until killed), `dies` (of SIGKILL). */
-const spawner = (calls: Array<string>, died: Deferred.Deferred<never, SandboxStateError>) =>
+interface Processes {
+  readonly calls: Array<string>
+  readonly lifetimes: Array<string>
+  /** Who waits to be ended, by command. */
+  readonly running: Map<string, Array<Deferred.Deferred<number>>>
+}
+
+/**
+ * Commands by name: `true`, `exit N`, `echo …`, `hang` (until killed), `daemon` (until `endProcess`), `dies` (of
+ * SIGKILL), `vanishes` (the system does not say how), `missing` (there is no such command).
+ */
+const spawner = (
+  { calls, lifetimes, running }: Processes,
+  died: Deferred.Deferred<never, SandboxStateError>,
+  before: (command: string) => Effect.Effect<unknown, PlatformError.PlatformError>
+) =>
   ChildProcessSpawner.make((command) =>
     Effect.gen(function* () {
       if (!ChildProcess.isStandardCommand(command)) return yield* Effect.die(new Error("pipes are not simulated"))
+      lifetimes.push(`${yield* CallLifetime} ${command.command}`)
       if (command.command === "missing") {
         return yield* PlatformError.systemError({
           _tag: "NotFound",
@@ -123,20 +184,39 @@ const spawner = (calls: Array<string>, died: Deferred.Deferred<never, SandboxSta
         Effect.sync(() => calls.push(`spawn ${command.command}`)),
         () => Effect.sync(() => calls.push(`kill ${command.command}`))
       )
+      yield* before(command.command)
       const stdout =
         command.command === "echo" ? Stream.make(new TextEncoder().encode(`${args.join(" ")}\n`)) : Stream.empty
-      const broken = PlatformError.systemError({
-        _tag: "BadResource",
-        module: "ChildProcess",
-        method: "exitCode",
-        description: "channel closed"
-      })
+      const failed = (description: string, cause?: unknown) =>
+        PlatformError.systemError({
+          _tag: "BadResource",
+          module: "ChildProcess",
+          method: "exitCode",
+          description,
+          cause
+        })
+      const broken = Effect.mapError(Deferred.await(died), () => failed("channel closed"))
+      const exit = (code: number) => Effect.succeed(ChildProcessSpawner.ExitCode(code))
+      const exitCode = (): Effect.Effect<ChildProcessSpawner.ExitCode, PlatformError.PlatformError> => {
+        switch (command.command) {
+          case "hang":
+            return broken
+          case "daemon": {
+            const ended = Deferred.makeUnsafe<number>()
+            running.set("daemon", [...(running.get("daemon") ?? []), ended])
+            return Effect.raceFirst(Effect.flatMap(Deferred.await(ended), exit), broken)
+          }
+          case "dies":
+            return Effect.fail(failed("killed", new ProcessSignalled({ signal: "SIGKILL" })))
+          case "vanishes":
+            return Effect.fail(failed("nobody knows"))
+          default:
+            return exit(command.command === "exit" ? Number(args[0]) : 0)
+        }
+      }
       return ChildProcessSpawner.makeHandle({
         pid: ChildProcessSpawner.ProcessId(1),
-        exitCode:
-          command.command === "hang"
-            ? Effect.mapError(Deferred.await(died), () => broken)
-            : Effect.succeed(ChildProcessSpawner.ExitCode(command.command === "exit" ? Number(args[0]) : 0)),
+        exitCode: exitCode(),
         isRunning: Effect.succeed(false),
         kill: () => Effect.void,
         stdin: Sink.drain,

@@ -252,11 +252,12 @@ const facade = <F>(runtime: environmentRuntime.EnvironmentRuntime): Environment<
         const active = yield* open(options, restore)
         const { id } = active
         if (id === undefined) return yield* Effect.die(new Error("an open session has an id"))
+        let isClosed = false
         yield* Scope.addFinalizerExit(scope, (exit) =>
           Effect.flatMap(
             active.end(Exit.isFailure(exit) ? exit.cause : undefined),
             // X6: raised as a defect, and only when nothing else is on its way to the caller.
-            (error) => (error !== undefined && Exit.isSuccess(exit) ? Effect.die(error) : Effect.void)
+            (error) => (error !== undefined && Exit.isSuccess(exit) && !isClosed ? Effect.die(error) : Effect.void)
           )
         )
         return {
@@ -265,9 +266,10 @@ const facade = <F>(runtime: environmentRuntime.EnvironmentRuntime): Environment<
           image: active.sandbox.pool.image,
           context: active.context as Context.Context<Provided>, // filled by the features in `F`
           run: (effect) => inSession(active, effect),
-          close: Effect.flatMap(active.end(undefined), (error) =>
-            error === undefined ? Effect.void : Effect.fail(error)
-          )
+          close: Effect.flatMap(active.end(undefined), (error) => {
+            isClosed = true // the error has been told
+            return error === undefined ? Effect.void : Effect.fail(error)
+          })
         }
       })
     )
@@ -283,10 +285,14 @@ const facade = <F>(runtime: environmentRuntime.EnvironmentRuntime): Environment<
       // `Id` is one of `Provided`, which the compiler cannot see through `Exclude`.
       return typed(withSession<A, E, R | Id>({ ...options, features: feature === undefined ? [] : [feature] }, body))
     }
-    const alone = Effect.flatMap(runtime.hostSession(feature.id), (provided) =>
-      Effect.provideContext(body, provided as Context.Context<Provided>)
-    ) // filled by the host feature
-    return typed(Effect.scoped(alone))
+    return typed(
+      Effect.flatMap(Effect.context<Exclude<R, Provided>>(), (context) =>
+        runtime.withHost(feature.id, (provided) =>
+          // Filled by the host feature and by the caller.
+          Effect.provideContext(typed<A, E, never>(body), Context.merge(context, provided))
+        )
+      )
+    )
   }
 
   return {

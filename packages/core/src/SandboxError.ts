@@ -58,12 +58,9 @@ export class SandboxStateError extends Schema.TaggedError<SandboxStateError>()("
     <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SandboxStateError, R> =>
       Effect.catchCause(effect, (cause): Effect.Effect<never, E | SandboxStateError> => {
         for (const reason of cause.reasons) {
-          const error = Cause.isFailReason(reason)
-            ? reason.error
-            : Cause.isDieReason(reason)
-              ? reason.defect
-              : undefined
-          if (error !== undefined && options.when(error)) {
+          if (Cause.isInterruptReason(reason)) continue
+          const error: unknown = Cause.isFailReason(reason) ? reason.error : reason.defect
+          if (options.when(error)) {
             return Effect.fail(
               new SandboxStateError({ sandboxId: options.sandboxId, operation: options.operation, cause: error })
             )
@@ -210,7 +207,8 @@ export class SessionEndedError extends Schema.TaggedError<SessionEndedError>()("
 }
 
 const teardownFields = {
-  sandboxId: SandboxId,
+  /** Missing for a host feature that was used without a sandbox. */
+  sandboxId: Schema.optional(SandboxId),
   /** Feature → everything that its teardown raised, state errors included. */
   errors: Schema.Record(Schema.String, Schema.Defect()),
   /** Whether there is anything among them that is not a state error. */

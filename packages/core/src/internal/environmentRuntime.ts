@@ -21,6 +21,7 @@ import {
   EnvironmentClosedError,
   FeatureNotApplicableError,
   SessionLimitError,
+  SessionTeardownError,
   UnknownImageError
 } from "../SandboxError.ts"
 import type { EnvironmentStatus } from "../SandboxStatus.ts"
@@ -292,15 +293,25 @@ export class EnvironmentRuntime implements Engine {
     }
   }
 
-  /** A session of one host feature alone, without a sandbox (L19). */
-  hostSession(featureId: FeatureId): Effect.Effect<Context.Context<never>, unknown, Scope.Scope> {
-    return Effect.gen({ self: this }, function* () {
-      if (this.status !== "Online") return yield* closedError(this)
-      const host = this.hosts.find((one) => one.feature.id === featureId)
-      const session = host?.active?.session
-      if (session === undefined) return Context.empty()
-      const scope = yield* Scope.Scope
-      return yield* provide(session, Context.add(this.services, Scope.Scope, scope))
+  /** Runs a body in a session of one host feature alone, without a sandbox (L19). */
+  withHost<A, E>(
+    featureId: FeatureId,
+    body: (provided: Context.Context<never>) => Effect.Effect<A, E>
+  ): Effect.Effect<A, unknown> {
+    return Effect.uninterruptibleMask((restore) => {
+      if (this.status !== "Online") return Effect.fail(closedError(this))
+      const scope = Scope.makeUnsafe()
+      const session = this.hosts.find((one) => one.feature.id === featureId)?.active?.session
+      const setUp: Effect.Effect<Context.Context<never>, unknown> = session === undefined
+        ? Effect.succeed(Context.empty())
+        : provide(session, Context.add(this.services, Scope.Scope, scope))
+      return Effect.flatMap(Effect.exit(restore(Effect.flatMap(setUp, body))), (exit) =>
+        Effect.flatMap(bounded.close(scope, this.config.teardownTimeout), (cause) => {
+          if (cause === undefined || Exit.isFailure(exit)) return exit
+          const errors = { [featureId]: cause }
+          return Effect.fail(new SessionTeardownError({ sessionId: this.newSessionId(), errors, hasUserError: true }))
+        })
+      )
     })
   }
 

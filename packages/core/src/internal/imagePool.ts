@@ -307,8 +307,8 @@ export class ImagePool {
     this.engine.destroyed++
     this.counts.Offline--
     this.freeSlots.push(sandbox.slot)
+    // What was never ready is not missed: whoever brings it up decides what comes next.
     if (sandbox.wasReady) this.replaced += this.grow()
-    else if (this.waiters.size > 0) this.grow()
   }
 
   /** Takes idle sandboxes beyond `min` down, and those that are too old (P6). */

@@ -20,6 +20,7 @@ import {
   type EnvironmentClosedError,
   FeatureTeardownError,
   hasUserError,
+  isStateError,
   SandboxStateError,
   SessionEndedError,
   type SessionLimitError,
@@ -744,7 +745,7 @@ export class SessionRuntime {
   private judge<A, E>(exit: Exit.Exit<A, E>): Effect.Effect<A, E | StopReason> {
     if (Exit.isSuccess(exit)) return exit
     for (const error of stateErrors(exit.cause)) {
-      if (error.sandboxId === this.sandbox.id) this.sandbox.record(error)
+      if (error.sandboxId === this.sandbox.id) this.sandbox.condemn(error)
     }
     if (
       this.reason !== undefined &&
@@ -837,7 +838,11 @@ export class SessionRuntime {
       sessionId,
       durationMillis: timestamp - started,
       lifetimeMillis: timestamp - this.startedAt,
-      error: told === undefined ? undefined : errorInfo(told)
+      error:
+        told === undefined
+          ? undefined
+          : // The state error of another sandbox does not condemn this one.
+            { ...errorInfo(told), isStateError: isStateError(told) && told.sandboxId === sandbox.id }
     }))
   }
 

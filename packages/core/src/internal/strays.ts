@@ -36,13 +36,15 @@ export interface Options {
 /** Which processes of a sandbox: all those of some lifetimes, or those of one command. */
 export type Which = ReadonlyArray<Lifetime> | ReturnType<typeof mark>
 
+const isOneCommand = (which: Which): which is ReturnType<typeof mark> => !Array.isArray(which)
+
 /** The processes that belong to a sandbox, as far as the system shows them. */
 const find = ({ directory, files }: Options, which: Which) => {
   const isMarked = (entry: string, lifetime: Lifetime) => entry.startsWith(`${variable}=${prefix(directory, lifetime)}`)
   const isOurs = (pid: string) =>
     Effect.gen(function* () {
       const environment = text.decode(yield* files.readFile(`/proc/${pid}/environ`)).split("\0")
-      if (!Array.isArray(which)) return environment.includes(`${variable}=${which[variable]}`)
+      if (isOneCommand(which)) return environment.includes(`${variable}=${which[variable]}`)
       const lifetimes: ReadonlyArray<Lifetime> = which
       if (environment.some((entry) => lifetimes.some((lifetime) => isMarked(entry, lifetime)))) return true
       if (!lifetimes.includes("sandbox") && environment.some((entry) => isMarked(entry, "sandbox"))) return false

@@ -1,0 +1,1224 @@
+import {
+  DuplicateSessionError,
+  Environment,
+  EnvironmentClosedError,
+  EnvironmentId,
+  EnvironmentOutageError,
+  EnvironmentOverloadError,
+  EventRecorder,
+  Feature,
+  FeatureId,
+  FeatureNotApplicableError,
+  FeatureTeardownError,
+  ImageId,
+  InvalidConfigurationError,
+  Sandbox,
+  SandboxId,
+  SandboxStateError,
+  SessionEndedError,
+  SessionId,
+  SessionLimitError,
+  SessionTeardownError,
+  stateErrors,
+  hasUserError,
+  UnknownImageError,
+  UnsupportedOptionError
+} from "@effect-sandbox/core"
+import { assert, it } from "@effect/vitest"
+import { Cause, Context, Effect, Exit, Fiber, FileSystem, PlatformError, Schema, Scope } from "effect"
+import { TestClock } from "effect/testing"
+import * as Lab from "./support/Lab.ts"
+import * as TestDriver from "./support/TestDriver.ts"
+
+const { Boom, One, Two } = Lab
+
+/** The name of the sandbox one is in. */
+const here = Effect.map(Sandbox, ({ id }) => id)
+
+const stateErrorHere = (description = "told to") =>
+  Effect.map(Sandbox, ({ id }) => TestDriver.stateError(id, "test", description))
+
+const base = (generation: number) => `env/base:0:${generation}`
+
+const broken = new Boom({ what: "teardown" })
+
+// ---------------------------------------------------------------------------------------------------------------------
+// X1
+// ---------------------------------------------------------------------------------------------------------------------
+
+for (const way of Lab.ways) {
+  it.effect(`X1 an unknown image is a typed error that names the known ones (${way.name})`, () =>
+    Effect.gen(function* () {
+      const env = yield* Lab.make({ images: ["base", "other"], pool: { min: 0, max: 1 } })
+      const error = Lab.failure(yield* Effect.exit(way.open(env, { image: "nowhere" }, Effect.void)))
+      assert.instanceOf(error, UnknownImageError)
+      assert.strictEqual(error.environmentId, "env")
+      assert.strictEqual(error.image, "nowhere")
+      assert.deepStrictEqual(error.images, ["base", "other"])
+      assert.include(error.message, "nowhere")
+      assert.deepStrictEqual((yield* env.stats).ledger, { created: 0, destroyed: 0, live: 0, leaked: 0 })
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`X1 a feature that does not apply to the image is a typed error (${way.name})`, () =>
+    Effect.gen(function* () {
+      const env = yield* Environment.make({
+        id: "env",
+        images: ["base", "other"],
+        features: [Lab.feature(One, [], {}, { images: ["base"] }), Lab.feature(Two, [], {}, { images: ["o.*"] })]
+      })
+      const [one, two] = [Lab.feature(One, [], {}, { images: ["base"] }), Lab.feature(Two, [], {}, { images: ["o.*"] })]
+      const named = Lab.failure(yield* Effect.exit(way.open(env, { image: "other", features: [one] }, Effect.void)))
+      assert.instanceOf(named, FeatureNotApplicableError)
+      assert.strictEqual(named.featureId, "test/One")
+      assert.strictEqual(named.image, "other")
+      assert.deepStrictEqual(named.patterns, ["base"])
+      const none = Lab.failure(yield* Effect.exit(way.open(env, { features: [one, two] }, Effect.void)))
+      assert.instanceOf(none, FeatureNotApplicableError)
+      assert.isUndefined(none.image)
+      assert.strictEqual(
+        yield* way.open(
+          env,
+          { features: [two] },
+          Effect.map(Sandbox, ({ image }) => image)
+        ),
+        "other"
+      )
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`X1 a feature that is none of the environment's does not apply to any image (${way.name})`, () =>
+    Effect.gen(function* () {
+      class Stranger extends Context.Service<Stranger, { readonly name: string }>()("test/Stranger") {}
+      const env = yield* Lab.make()
+      const exit = yield* Effect.exit(way.open(env, { features: [Lab.feature(Stranger, [], {})] }, Effect.void))
+      const error = Lab.failure(exit)
+      assert.instanceOf(error, FeatureNotApplicableError)
+      assert.strictEqual(error.featureId, "test/Stranger")
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`X1 P4 an overload tells the size of the pool and how long the caller waited (${way.name})`, () =>
+    Effect.gen(function* () {
+      const env = yield* Lab.make({ pool: 1, acquireTimeout: "7 seconds" })
+      yield* Effect.forkScoped(env.withSession({}, Effect.never), { startImmediately: true })
+      const second = yield* Effect.forkChild(way.open(env, {}, Effect.void), { startImmediately: true })
+      yield* TestClock.adjust("7 seconds")
+      const error = Lab.failure(yield* Fiber.await(second))
+      assert.instanceOf(error, EnvironmentOverloadError)
+      assert.strictEqual(error.image, "base")
+      assert.strictEqual(error.poolSize, 1)
+      assert.strictEqual(error.waitedMillis, 7000)
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`X1 H3 an outage tells for how long and why (${way.name})`, () =>
+    Effect.gen(function* () {
+      const driver = yield* TestDriver.TestDriver
+      const env = yield* Lab.make({ pool: { min: 0, max: 1 }, outageGracePeriod: "1 minute" })
+      driver.faults.create = (spec) => Effect.fail(TestDriver.stateError(spec.sandboxId, "create"))
+      const asker = yield* Effect.forkChild(way.open(env, {}, Effect.void), { startImmediately: true })
+      yield* TestClock.adjust("90 seconds")
+      const error = Lab.failure(yield* Fiber.await(asker))
+      assert.instanceOf(error, EnvironmentOutageError)
+      assert.strictEqual(error.image, "base")
+      assert.strictEqual(error.offlineMillis, 60_000)
+      assert.instanceOf(error.cause, SandboxStateError)
+      // Whoever comes now is told at once.
+      const late = Lab.failure(yield* Effect.exit(way.open(env, {}, Effect.void)))
+      assert.instanceOf(late, EnvironmentOutageError)
+      assert.strictEqual(late.offlineMillis, 90_000)
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`X1 L4 an environment that was shut down refuses with a typed error (${way.name})`, () =>
+    Effect.gen(function* () {
+      const env = yield* Lab.make()
+      yield* env.shutdown
+      const error = Lab.failure(yield* Effect.exit(way.open(env, {}, Effect.void)))
+      assert.instanceOf(error, EnvironmentClosedError)
+      assert.strictEqual(error.status, "Offline")
+      assert.strictEqual(error.environmentId, "env")
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`X1 F5 an option that the driver cannot honour is refused before anything runs (${way.name})`, () =>
+    Effect.gen(function* () {
+      const driver = yield* TestDriver.TestDriver
+      const env = yield* Lab.make()
+      const exec = Effect.flatMap(Sandbox, (sandbox) => sandbox.exec("echo", ["a"], { user: "root" }))
+      const error = Lab.failure(yield* Effect.exit(way.open(env, {}, exec)))
+      assert.instanceOf(error, UnsupportedOptionError)
+      assert.strictEqual(error.option, "user")
+      assert.strictEqual(error.driver, "test")
+      assert.notInclude(driver.calls, "spawn echo")
+    }).pipe(Lab.run)
+  )
+
+  it.effect(
+    `X1 F31 a command that cannot be started is an error of the platform and the sandbox stays (${way.name})`,
+    () =>
+      Effect.gen(function* () {
+        const env = yield* Lab.make()
+        const exec = Effect.flatMap(Sandbox, (sandbox) => sandbox.exec("missing"))
+        const error = Lab.failure(yield* Effect.exit(way.open(env, {}, exec)))
+        assert.instanceOf(error, PlatformError.PlatformError)
+        assert.strictEqual(error.reason._tag, "NotFound")
+        yield* Lab.settle
+        assert.strictEqual(yield* way.open(env, {}, here), base(0))
+      }).pipe(Lab.run)
+  )
+
+  it.effect(`X1 X3 a state error tells the sandbox, the operation and the cause (${way.name})`, () =>
+    Effect.gen(function* () {
+      const env = yield* Lab.make()
+      const cause = new Error("the disk is full")
+      const body = Effect.flatMap(Sandbox, ({ id }) =>
+        Effect.fail(new SandboxStateError({ sandboxId: id, operation: "evaluate 1 + 1", cause }))
+      )
+      const error = Lab.failure(yield* Effect.exit(way.open(env, {}, body)))
+      assert.instanceOf(error, SandboxStateError)
+      assert.strictEqual(error.sandboxId, base(0))
+      assert.strictEqual(error.operation, "evaluate 1 + 1")
+      assert.strictEqual(error.cause, cause)
+      assert.strictEqual(error.message, "Sandbox env/base:0:0 broke during evaluate 1 + 1: the disk is full")
+    }).pipe(Lab.run)
+  )
+}
+
+it.effect("X1 options that cannot work are reported all at once, with their paths, before anything is started", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    const error = Lab.failure(
+      yield* Effect.exit(
+        Environment.make({
+          images: ["base", ""],
+          acquireTimeout: "-1 second",
+          concurrency: 0,
+          pool: { base: { min: 3, max: 2 }, "(": 1 }
+        })
+      )
+    )
+    assert.instanceOf(error, InvalidConfigurationError)
+    assert.sameMembers(
+      error.issues.map(({ path }) => path),
+      ["images.1", "acquireTimeout", "concurrency", "pool.base.min", "pool.("]
+    )
+    assert.deepStrictEqual(driver.calls, [])
+  }).pipe(Lab.run)
+)
+
+it.effect("X1 features that cannot work are reported with their place in the list", () =>
+  Effect.gen(function* () {
+    const error = Lab.failure(
+      yield* Effect.exit(
+        Environment.make({
+          images: ["base"],
+          features: [
+            Lab.feature(One, [], {}),
+            Lab.feature(One, [], {}),
+            Lab.feature(Two, [], {}, { images: ["python.*"] })
+          ]
+        })
+      )
+    )
+    assert.instanceOf(error, InvalidConfigurationError)
+    assert.deepStrictEqual(
+      error.issues.map(({ path }) => path),
+      ["features.1", "features.2.images"]
+    )
+  }).pipe(Lab.run)
+)
+
+it.effect("X1 V1 every error can be stored and sent, and says the same afterwards", () =>
+  Effect.gen(function* () {
+    const environmentId = EnvironmentId.make("env")
+    const image = ImageId.make("base")
+    const sandboxId = SandboxId.make("env/base:0:0")
+    const sessionId = SessionId.make("s1")
+    const featureId = FeatureId.make("shell")
+    const roundTrip = Effect.fnUntraced(function* <S extends Schema.Codec<Error, unknown, never, never>>(
+      schema: S,
+      error: S["Type"]
+    ) {
+      const json = Schema.fromJsonString(Schema.toCodecJson(schema))
+      const text = yield* Schema.encodeEffect(json)(error)
+      const back = yield* Schema.decodeUnknownEffect(json)(text)
+      assert.strictEqual(back.message, error.message)
+      assert.strictEqual(back.constructor, error.constructor)
+      assert.isAtLeast(error.message.length, 10)
+    })
+    yield* roundTrip(SandboxStateError, TestDriver.stateError(sandboxId, "ping"))
+    yield* roundTrip(
+      SandboxStateError,
+      new SandboxStateError({ sandboxId, operation: "ping", cause: new Error("closed") })
+    )
+    yield* roundTrip(
+      EnvironmentOutageError,
+      new EnvironmentOutageError({ environmentId, image, offlineMillis: 5, cause: new Error("no engine") })
+    )
+    yield* roundTrip(
+      EnvironmentOverloadError,
+      new EnvironmentOverloadError({ environmentId, image, poolSize: 4, waitedMillis: 1000 })
+    )
+    yield* roundTrip(EnvironmentClosedError, new EnvironmentClosedError({ environmentId, status: "Offline" }))
+    yield* roundTrip(UnknownImageError, new UnknownImageError({ environmentId, image: "x", images: ["base"] }))
+    yield* roundTrip(
+      FeatureNotApplicableError,
+      new FeatureNotApplicableError({ environmentId, featureId, patterns: ["a", "b"] })
+    )
+    yield* roundTrip(DuplicateSessionError, new DuplicateSessionError({ environmentId, sessionId }))
+    yield* roundTrip(
+      InvalidConfigurationError,
+      new InvalidConfigurationError({ subject: "Environment env", issues: [{ path: "pool", message: "too small" }] })
+    )
+    yield* roundTrip(UnsupportedOptionError, new UnsupportedOptionError({ driver: "test", option: "user" }))
+    yield* roundTrip(
+      SessionLimitError,
+      new SessionLimitError({ sessionId, sandboxId, limit: "idle", limitMillis: 5000 })
+    )
+    yield* roundTrip(SessionEndedError, new SessionEndedError({ sandboxId, sessionId, operation: "run ls" }))
+    const teardown = { sandboxId, hasUserError: true, errors: { shell: new Error("stuck") } }
+    yield* roundTrip(FeatureTeardownError, new FeatureTeardownError(teardown))
+    yield* roundTrip(SessionTeardownError, new SessionTeardownError({ ...teardown, sessionId }))
+  })
+)
+
+it("X1 the classification of causes finds state errors among failures and defects, and tells user errors apart", () => {
+  const state = TestDriver.stateError(SandboxId.make("a"), "ping")
+  const other = TestDriver.stateError(SandboxId.make("b"), "ping")
+  assert.deepStrictEqual(stateErrors(Cause.combine(Cause.fail(state), Cause.die(other))), [state, other])
+  assert.deepStrictEqual(stateErrors(Cause.combine(Cause.fail("user"), Cause.interrupt(1))), [])
+  assert.isFalse(hasUserError(Cause.fail(state)))
+  assert.isFalse(hasUserError(Cause.interrupt(1)))
+  assert.isTrue(hasUserError(Cause.combine(Cause.die(state), Cause.die("user"))))
+})
+
+// ---------------------------------------------------------------------------------------------------------------------
+// X2, X4
+// ---------------------------------------------------------------------------------------------------------------------
+
+for (const way of Lab.ways) {
+  it.effect(`X4 a user error ends the session and is raised, and the sandbox stays (${way.name})`, () =>
+    Effect.gen(function* () {
+      const recorder = yield* EventRecorder
+      const env = yield* Lab.make()
+      const boom = new Boom({ what: "body" })
+      const body = Effect.andThen(here, Effect.fail(boom))
+      assert.strictEqual(Lab.failure(yield* Effect.exit(way.open(env, { id: "s1" }, body))), boom)
+      assert.include(yield* recorder.lines, "session s1 ended: Boom")
+      yield* Lab.settle
+      assert.strictEqual(yield* way.open(env, {}, here), base(0))
+      assert.deepStrictEqual((yield* env.stats).ledger, { created: 1, destroyed: 0, live: 1, leaked: 0 })
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`X2 X4 a defect of the body stays a defect, and the sandbox stays (${way.name})`, () =>
+    Effect.gen(function* () {
+      const env = yield* Lab.make()
+      const bug = new TypeError("x is not a function")
+      assert.strictEqual(Lab.defect(yield* Effect.exit(way.open(env, {}, Effect.die(bug)))), bug)
+      yield* Lab.settle
+      assert.strictEqual(yield* way.open(env, {}, here), base(0))
+      assert.deepStrictEqual(
+        yield* way.open(
+          env,
+          {},
+          Effect.flatMap(Sandbox, (s) => s.stateErrors)
+        ),
+        []
+      )
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`X2 X4 a body that throws is a defect, and the sandbox stays (${way.name})`, () =>
+    Effect.gen(function* () {
+      const env = yield* Lab.make()
+      const bug = new Error("thrown")
+      const body = Effect.sync(() => {
+        throw bug
+      })
+      assert.strictEqual(Lab.defect(yield* Effect.exit(way.open(env, {}, body))), bug)
+      yield* Lab.settle
+      assert.strictEqual(yield* way.open(env, {}, here), base(0))
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`X2 a body that interrupts itself is an interruption, and the sandbox stays (${way.name})`, () =>
+    Effect.gen(function* () {
+      const env = yield* Lab.make()
+      const exit = yield* Effect.exit(way.open(env, {}, Effect.interrupt))
+      assert.isTrue(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause))
+      yield* Lab.settle
+      assert.strictEqual(yield* way.open(env, {}, here), base(0))
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`X2 a failure of any type is the user's: strings, undefined, errors of the platform (${way.name})`, () =>
+    Effect.gen(function* () {
+      const env = yield* Lab.make()
+      const platform = PlatformError.systemError({ _tag: "NotFound", module: "FileSystem", method: "open" })
+      for (const error of ["text", undefined, null, 0, { _tag: "Odd" }, platform]) {
+        assert.strictEqual(Lab.failure(yield* Effect.exit(way.open(env, {}, Effect.fail(error)))), error)
+        yield* Lab.settle
+      }
+      assert.strictEqual(yield* way.open(env, {}, here), base(0))
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`X2 a failing file operation is the body's own error, and the sandbox stays (${way.name})`, () =>
+    Effect.gen(function* () {
+      const driver = yield* TestDriver.TestDriver
+      const env = yield* Lab.make()
+      driver.faults.file = (_, path) =>
+        Effect.fail(
+          PlatformError.systemError({ _tag: "NotFound", module: "FileSystem", method: "open", pathOrDescriptor: path })
+        )
+      const body = Effect.flatMap(FileSystem.FileSystem, (fs) => fs.readFileString("a"))
+      const error = Lab.failure(yield* Effect.exit(way.open(env, {}, body)))
+      assert.instanceOf(error, PlatformError.PlatformError)
+      yield* Lab.settle
+      assert.strictEqual(yield* way.open(env, {}, here), base(0))
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`X2 X3 only on request does a user error become a state error: refine (${way.name})`, () =>
+    Effect.gen(function* () {
+      const env = yield* Lab.make()
+      const boom = new Boom({ what: "connection reset" })
+      const body = Effect.flatMap(Sandbox, ({ id: sandboxId }) =>
+        Effect.fail(boom).pipe(
+          SandboxStateError.refine({ sandboxId, operation: "browse", when: (error) => error === boom })
+        )
+      )
+      const error = Lab.failure(yield* Effect.exit(way.open(env, {}, body)))
+      assert.instanceOf(error, SandboxStateError)
+      assert.strictEqual(error.cause, boom)
+      assert.strictEqual(error.operation, "browse")
+      assert.include(error.message, "boom: connection reset")
+      yield* Lab.settle
+      assert.strictEqual(yield* way.open(env, {}, here), base(1))
+    }).pipe(Lab.run)
+  )
+}
+
+const sandboxId = SandboxId.make("a")
+const refine = (when: (error: unknown) => boolean) => SandboxStateError.refine({ sandboxId, operation: "op", when })
+
+it.effect("X2 refine lets what the matcher refuses through unchanged: failures, defects, interruption, success", () =>
+  Effect.gen(function* () {
+    const boom = new Boom({ what: "a" })
+    const never = refine(() => false)
+    assert.strictEqual(Lab.failure(yield* Effect.exit(never(Effect.fail(boom)))), boom)
+    assert.strictEqual(Lab.defect(yield* Effect.exit(never(Effect.die(boom)))), boom)
+    assert.strictEqual(yield* never(Effect.succeed(1)), 1)
+    const interrupted = yield* Effect.exit(refine(() => true)(Effect.interrupt))
+    assert.isTrue(Exit.isFailure(interrupted) && Cause.hasInterruptsOnly(interrupted.cause))
+  })
+)
+
+it.effect("X2 refine turns a matching defect into a typed state error, with the defect as its cause", () =>
+  Effect.gen(function* () {
+    const bug = new TypeError("ECONNRESET")
+    const exit = yield* Effect.exit(refine((error) => error instanceof TypeError)(Effect.die(bug)))
+    const error = Lab.failure(exit)
+    assert.instanceOf(error, SandboxStateError)
+    assert.strictEqual(error.cause, bug)
+    assert.strictEqual(error.sandboxId, "a")
+  })
+)
+
+it.effect("X2 refine asks about every reason of a cause", () =>
+  Effect.gen(function* () {
+    const boom = new Boom({ what: "a" })
+    const both = Cause.combine(Cause.fail("first"), Cause.die(boom))
+    const error = Lab.failure(yield* Effect.exit(refine((one) => one === boom)(Effect.failCause(both))))
+    assert.instanceOf(error, SandboxStateError)
+    assert.strictEqual(error.cause, boom)
+  })
+)
+
+it.effect("X2 refine also finds failures that are undefined", () =>
+  Effect.gen(function* () {
+    const error = Lab.failure(yield* Effect.exit(refine((one) => one === undefined)(Effect.fail(undefined))))
+    assert.instanceOf(error, SandboxStateError)
+  })
+)
+
+// ---------------------------------------------------------------------------------------------------------------------
+// X3
+// ---------------------------------------------------------------------------------------------------------------------
+
+for (const way of Lab.ways) {
+  it.effect(`X3 I4 a state error in a body is recorded and raised, and the sandbox is replaced (${way.name})`, () =>
+    Effect.gen(function* () {
+      const recorder = yield* EventRecorder
+      const env = yield* Lab.make()
+      let sandbox: Sandbox["Service"] | undefined
+      const body = Effect.gen(function* () {
+        sandbox = yield* Sandbox
+        return yield* Effect.fail(yield* stateErrorHere())
+      })
+      const error = Lab.failure(yield* Effect.exit(way.open(env, { id: "s1" }, body)))
+      assert.instanceOf(error, SandboxStateError)
+      yield* Lab.settle
+      assert.deepStrictEqual(yield* sandbox?.stateErrors ?? Effect.succeed([]), [error])
+      assert.strictEqual(yield* sandbox?.status ?? Effect.succeed(undefined), "Offline")
+      const lines = yield* recorder.lines
+      assert.includeMembers([...lines], ["session s1 ended: SandboxStateError", `${base(0)} shut down`])
+      assert.strictEqual(yield* way.open(env, {}, here), base(1))
+      const stats = yield* env.stats
+      assert.deepStrictEqual(stats.ledger, { created: 2, destroyed: 1, live: 1, leaked: 0 })
+      assert.strictEqual(stats.images[0]?.replaced, 1)
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`X3 S4 a reported state error interrupts the body at once and is what the caller gets (${way.name})`, () =>
+    Effect.gen(function* () {
+      const env = yield* Lab.make()
+      let interrupted = false
+      const body = Effect.gen(function* () {
+        const sandbox = yield* Sandbox
+        yield* sandbox.report(TestDriver.stateError(sandbox.id, "look"))
+        return yield* Effect.never
+      }).pipe(
+        Effect.onInterrupt(() =>
+          Effect.sync(() => {
+            interrupted = true
+          })
+        )
+      )
+      const error = Lab.failure(yield* Effect.exit(way.open(env, {}, body)))
+      assert.instanceOf(error, SandboxStateError)
+      assert.strictEqual(error.operation, "look")
+      assert.isTrue(interrupted)
+      yield* Lab.settle
+      assert.strictEqual(yield* way.open(env, {}, here), base(1))
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`X3 a state error that is thrown as a defect condemns too, and stays a defect (${way.name})`, () =>
+    Effect.gen(function* () {
+      const env = yield* Lab.make()
+      const body = Effect.flatMap(stateErrorHere(), Effect.die)
+      assert.instanceOf(Lab.defect(yield* Effect.exit(way.open(env, {}, body))), SandboxStateError)
+      yield* Lab.settle
+      assert.strictEqual(yield* way.open(env, {}, here), base(1))
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`X3 L26 a state error of another sandbox condemns that one only (${way.name})`, () =>
+    Effect.gen(function* () {
+      const env = yield* Lab.make({ images: ["base", "other"] })
+      const inner = way.open(
+        env,
+        { image: "other" },
+        Effect.flatMap(stateErrorHere(), (error) => Effect.fail(error))
+      )
+      const error = Lab.failure(yield* Effect.exit(way.open(env, { image: "base" }, inner)))
+      assert.instanceOf(error, SandboxStateError)
+      assert.strictEqual(error.sandboxId, "env/other:0:0")
+      yield* Lab.settle
+      assert.strictEqual(yield* way.open(env, { image: "base" }, here), base(0))
+      assert.strictEqual(yield* way.open(env, { image: "other" }, here), "env/other:0:1")
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`X3 a state error of a command condemns although the body handles it (${way.name})`, () =>
+    Effect.gen(function* () {
+      const driver = yield* TestDriver.TestDriver
+      const env = yield* Lab.make()
+      const body = Effect.gen(function* () {
+        const sandbox = yield* Sandbox
+        yield* Effect.forkChild(Effect.delay(driver.kill(sandbox.id), "1 second"))
+        yield* Effect.ignore(sandbox.exec("hang"))
+        return yield* Effect.never
+      })
+      const caller = yield* Effect.forkChild(way.open(env, {}, body), { startImmediately: true })
+      yield* TestClock.adjust("1 second")
+      assert.instanceOf(Lab.failure(yield* Fiber.await(caller)), SandboxStateError)
+      yield* Lab.settle
+      assert.strictEqual(yield* way.open(env, {}, here), base(1))
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`X3 I4 the same state error is recorded once, further ones as well (${way.name})`, () =>
+    Effect.gen(function* () {
+      const env = yield* Lab.make()
+      let sandbox: Sandbox["Service"] | undefined
+      const body = Effect.gen(function* () {
+        sandbox = yield* Sandbox
+        const [a, b] = [TestDriver.stateError(sandbox.id, "a"), TestDriver.stateError(sandbox.id, "b")]
+        yield* sandbox.report(a)
+        yield* sandbox.report(a)
+        yield* sandbox.report(b)
+        return yield* Effect.fail(a)
+      })
+      const error = Lab.failure(yield* Effect.exit(way.open(env, {}, body)))
+      assert.strictEqual(error instanceof SandboxStateError ? error.operation : undefined, "a")
+      const recorded = yield* sandbox?.stateErrors ?? Effect.succeed([])
+      assert.deepStrictEqual(
+        recorded.map(({ operation }) => operation),
+        ["a", "b"]
+      )
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`X3 H1 a failed ping ends the session that runs, with the driver's error (${way.name})`, () =>
+    Effect.gen(function* () {
+      const driver = yield* TestDriver.TestDriver
+      const env = yield* Lab.make({ keepaliveInterval: "10 seconds" })
+      driver.faults.ping = (spec) => Effect.fail(TestDriver.stateError(spec.sandboxId, "ping", "no answer"))
+      const caller = yield* Effect.forkChild(way.open(env, {}, Effect.never), { startImmediately: true })
+      yield* TestClock.adjust("10 seconds")
+      const error = Lab.failure(yield* Fiber.await(caller))
+      assert.instanceOf(error, SandboxStateError)
+      assert.strictEqual(error.description, "no answer")
+    }).pipe(Lab.run)
+  )
+
+  it.effect(
+    `X3 H1 L17 a failed housekeeping ends the session that runs, with a state error about it (${way.name})`,
+    () =>
+      Effect.gen(function* () {
+        const boom = new Boom({ what: "the interpreter is gone" })
+        const env = yield* Lab.make({ housekeep: "5 seconds", one: { housekeep: Effect.fail(boom) } })
+        const caller = yield* Effect.forkChild(way.open(env, {}, Effect.never), { startImmediately: true })
+        yield* TestClock.adjust("5 seconds")
+        const error = Lab.failure(yield* Fiber.await(caller))
+        assert.instanceOf(error, SandboxStateError)
+        assert.strictEqual(error.cause, boom)
+        yield* Lab.settle
+        assert.strictEqual((yield* env.stats).ledger.destroyed, 1)
+      }).pipe(Lab.run)
+  )
+}
+
+it.effect("X3 a state error that left `run` ends the session: what runs in it next is refused", () =>
+  Effect.gen(function* () {
+    const env = yield* Lab.make()
+    yield* Effect.scoped(
+      Effect.gen(function* () {
+        const session = yield* env.session()
+        const error = Lab.failure(yield* Effect.exit(session.run(Effect.flatMap(stateErrorHere(), Effect.fail))))
+        assert.instanceOf(error, SandboxStateError)
+        yield* Lab.settle
+        let ran = false
+        const next = yield* Effect.exit(
+          session.run(
+            Effect.sync(() => {
+              ran = true
+            })
+          )
+        )
+        assert.isFalse(ran, "a body ran in a condemned sandbox")
+        assert.strictEqual(Lab.failure(next), error)
+      })
+    )
+    yield* Lab.settle
+    assert.strictEqual(yield* env.withSession({}, here), base(1))
+  }).pipe(Lab.run)
+)
+
+// ---------------------------------------------------------------------------------------------------------------------
+// X5
+// ---------------------------------------------------------------------------------------------------------------------
+
+for (const way of Lab.ways) {
+  for (const [pool, expected] of [
+    [{ min: 0, max: 1 }, "pooled"],
+    [0, "a sandbox per session"]
+  ] as const) {
+    it.effect(
+      `X5 I1 an error of a feature's set-up is raised to who asked, and undone (${way.name}, ${expected})`,
+      () =>
+        Effect.gen(function* () {
+          const log: Array<string> = []
+          const boom = new Boom({ what: "set-up" })
+          const two: Lab.Script = { setup: Effect.fail(boom) }
+          const env = yield* Lab.make({ pool, log, two })
+          assert.strictEqual(Lab.failure(yield* Effect.exit(way.open(env, {}, Effect.void))), boom)
+          assert.deepStrictEqual(log, ["setup one", "setup two", "teardown two", "teardown one"])
+          assert.deepStrictEqual((yield* env.stats).ledger, { created: 1, destroyed: 1, live: 0, leaked: 0 })
+          delete two.setup
+          assert.strictEqual(yield* way.open(env, {}, here), base(1))
+        }).pipe(Lab.run)
+    )
+
+    for (const proactiveSessionSetup of [true, false]) {
+      it.effect(
+        `X5 I1 L15 an error of a session's set-up is raised to who asked, and undone (${way.name}, ${expected}, ${
+          proactiveSessionSetup ? "proactive" : "on demand"
+        })`,
+        () =>
+          Effect.gen(function* () {
+            const log: Array<string> = []
+            const boom = new Boom({ what: "session" })
+            const two: Lab.Script = { session: Effect.fail(boom) }
+            const env = yield* Lab.make({ pool, log, two, proactiveSessionSetup })
+            assert.strictEqual(Lab.failure(yield* Effect.exit(way.open(env, { id: "s" }, Effect.void))), boom)
+            yield* Lab.settle
+            // A sandbox that was ready before is replaced, in the background.
+            const replaced = pool !== 0 && !proactiveSessionSetup
+            assert.deepStrictEqual(replaced ? log.slice(0, 8) : log, [
+              "setup one",
+              "setup two",
+              "session one",
+              "session two",
+              "session teardown two",
+              "session teardown one",
+              "teardown two",
+              "teardown one"
+            ])
+            assert.strictEqual((yield* env.stats).ledger.live, replaced ? 1 : 0)
+            assert.strictEqual((yield* env.stats).sessions, 0)
+            delete two.session
+            // The id is free again.
+            assert.strictEqual(yield* way.open(env, { id: "s" }, here), base(1))
+          }).pipe(Lab.run)
+      )
+    }
+  }
+
+  it.effect(`X5 X2 a defect of a set-up is raised as a defect (${way.name})`, () =>
+    Effect.gen(function* () {
+      const bug = new Error("bug")
+      const env = yield* Lab.make({ pool: { min: 0, max: 1 }, one: { setup: Effect.die(bug) } })
+      assert.strictEqual(Lab.defect(yield* Effect.exit(way.open(env, {}, Effect.void))), bug)
+      assert.strictEqual((yield* env.stats).ledger.live, 0)
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`X5 X2 a defect of the driver is raised as a defect (${way.name})`, () =>
+    Effect.gen(function* () {
+      const driver = yield* TestDriver.TestDriver
+      const bug = new Error("bug in the driver")
+      driver.faults.create = () => Effect.die(bug)
+      const env = yield* Lab.make({ pool: { min: 0, max: 1 } })
+      assert.strictEqual(Lab.defect(yield* Effect.exit(way.open(env, {}, Effect.void))), bug)
+      assert.deepStrictEqual(driver.calls, ["create env/base:0:0", "destroy env/base:0:0"])
+    }).pipe(Lab.run)
+  )
+
+  it.effect(
+    `X5 X3 a state error of a session's set-up is raised to who asked, and the sandbox is replaced (${way.name})`,
+    () =>
+      Effect.gen(function* () {
+        const log: Array<string> = []
+        const state = TestDriver.stateError(SandboxId.make(base(0)), "session of two")
+        const two: Lab.Script = { session: Effect.die(state) }
+        const env = yield* Lab.make({ log, two, proactiveSessionSetup: false })
+        assert.strictEqual(Lab.defect(yield* Effect.exit(way.open(env, {}, Effect.void))), state)
+        delete two.session
+        yield* Lab.settle
+        assert.strictEqual(yield* way.open(env, {}, here), base(1))
+        assert.strictEqual(log.filter((line) => line === "teardown one").length, 1)
+      }).pipe(Lab.run)
+  )
+
+  it.effect(`X5 every one of many askers gets an answer when set-ups fail, and nothing is left (${way.name})`, () =>
+    Effect.gen(function* () {
+      const driver = yield* TestDriver.TestDriver
+      const boom = new Boom({ what: "set-up" })
+      const env = yield* Lab.make({ pool: { min: 0, max: 3 }, two: { setup: Effect.delay(Effect.fail(boom), 100) } })
+      const askers = yield* Effect.forEach(Array.from({ length: 10 }), () =>
+        Effect.forkChild(way.open(env, {}, Effect.void), { startImmediately: true })
+      )
+      yield* TestClock.adjust("1 second")
+      for (const exit of yield* Fiber.awaitAll(askers)) assert.strictEqual(Lab.failure(exit), boom)
+      assert.isAtMost(driver.peak(), 3)
+      assert.deepStrictEqual(driver.alive(), [])
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`X5 S4 a sandbox that dies while a session is set up on demand fails who asked (${way.name})`, () =>
+    Effect.gen(function* () {
+      const driver = yield* TestDriver.TestDriver
+      const log: Array<string> = []
+      const two: Lab.Script = { session: Effect.never }
+      const env = yield* Lab.make({ log, two, proactiveSessionSetup: false })
+      const asker = yield* Effect.forkChild(way.open(env, {}, Effect.void), { startImmediately: true })
+      yield* Lab.settle
+      yield* driver.kill(base(0))
+      yield* Lab.settle
+      assert.instanceOf(Lab.failure(yield* Fiber.await(asker)), SandboxStateError)
+      assert.deepStrictEqual(log.slice(4, 8), [
+        "session teardown two",
+        "session teardown one",
+        "teardown two",
+        "teardown one"
+      ])
+    }).pipe(Lab.run)
+  )
+}
+
+it.effect("X5 L9 an error of the first set-up fails the start of the environment, and everything is torn down", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    const log: Array<string> = []
+    const boom = new Boom({ what: "set-up" })
+    let setUps = 0
+    const two: Lab.Script = { setup: Effect.suspend(() => (++setUps === 3 ? Effect.fail(boom) : Effect.void)) }
+    assert.strictEqual(Lab.failure(yield* Effect.exit(Lab.make({ pool: 3, log, two }))), boom)
+    assert.deepStrictEqual(driver.alive(), [])
+    const count = (line: string) => log.filter((one) => one === line).length
+    assert.strictEqual(count("teardown one"), count("setup one"))
+    assert.strictEqual(count("teardown two"), count("setup two"))
+    assert.strictEqual(count("session teardown two"), count("session two"))
+  }).pipe(Lab.run)
+)
+
+it.effect(
+  "X5 S3 an error of a background set-up is nobody's: the sandbox is replaced and the next asker is served",
+  () =>
+    Effect.gen(function* () {
+      const recorder = yield* EventRecorder
+      const two: Lab.Script = {}
+      const env = yield* Lab.make({ two })
+      yield* env.withSession(
+        {},
+        Effect.sync(() => {
+          let failed = false
+          two.session = Effect.suspend(() => {
+            if (failed) return Effect.void
+            failed = true
+            return Effect.fail(new Boom({ what: "background" }))
+          })
+        })
+      )
+      yield* Lab.settle
+      assert.strictEqual(yield* env.withSession({}, here), base(1))
+      assert.include(yield* recorder.lines, `${base(0)} feature test/Two session set-up failed: Boom`)
+    }).pipe(Lab.run)
+)
+
+// ---------------------------------------------------------------------------------------------------------------------
+// X6
+// ---------------------------------------------------------------------------------------------------------------------
+
+const order = ["session teardown two", "session teardown one"]
+
+it.effect("X6 withSession fails with everything that the session's teardown raised, and every finalizer runs", () =>
+  Effect.gen(function* () {
+    const recorder = yield* EventRecorder
+    const log: Array<string> = []
+    const [a, b] = [new Error("a"), new Error("b")]
+    const env = yield* Lab.make({
+      log,
+      one: { sessionTeardown: Effect.die(a) },
+      two: { sessionTeardown: Effect.die(b) }
+    })
+    const error = Lab.failure(yield* Effect.exit(env.withSession({ id: "s1" }, Effect.succeed("lost"))))
+    assert.instanceOf(error, SessionTeardownError)
+    assert.strictEqual(error.sessionId, "s1")
+    assert.strictEqual(error.sandboxId, base(0))
+    assert.isTrue(error.hasUserError)
+    assert.deepStrictEqual(Object.keys(error.errors), ["test/Two", "test/One"])
+    const causeOf = (feature: string) => {
+      const cause = error.errors[feature]
+      return Cause.isCause(cause) ? Cause.squash(cause) : cause
+    }
+    assert.strictEqual(causeOf("test/One"), a)
+    assert.strictEqual(causeOf("test/Two"), b)
+    assert.deepStrictEqual(log.slice(4, 6), order)
+    assert.includeMembers(
+      [...(yield* recorder.lines)],
+      [
+        `${base(0)} feature test/Two session teardown failed: Error`,
+        `${base(0)} feature test/One session teardown failed: Error`,
+        "session s1 ended: SessionTeardownError"
+      ]
+    )
+    yield* Lab.settle
+    // The teardown failed, so the sandbox does not serve again.
+    assert.strictEqual((yield* env.stats).ledger.destroyed, 1)
+  }).pipe(Lab.run)
+)
+
+it.effect("X6 the scope of `session` dies with what the teardown raised", () =>
+  Effect.gen(function* () {
+    const log: Array<string> = []
+    const env = yield* Lab.make({ log, one: { sessionTeardown: Effect.die(broken) } })
+    const error = Lab.defect(
+      yield* Effect.exit(Effect.scoped(Effect.flatMap(env.session(), ({ run }) => run(Effect.succeed(1)))))
+    )
+    assert.instanceOf(error, SessionTeardownError)
+    assert.deepStrictEqual(Object.keys(error.errors), ["test/One"])
+    assert.deepStrictEqual(log.slice(4, 6), order)
+  }).pipe(Lab.run)
+)
+
+it.effect("X6 `close` fails with what the teardown raised, and the scope does not raise it again", () =>
+  Effect.gen(function* () {
+    const env = yield* Lab.make({ one: { sessionTeardown: Effect.die(broken) } })
+    const exit = yield* Effect.exit(Effect.scoped(Effect.flatMap(env.session(), ({ close }) => Effect.flip(close))))
+    assert.isTrue(Exit.isSuccess(exit), "the error that the caller has handled was raised once more, as a defect")
+    assert.instanceOf(Exit.isSuccess(exit) ? exit.value : undefined, SessionTeardownError)
+  }).pipe(Lab.run)
+)
+
+for (const way of Lab.ways) {
+  it.effect(
+    `X6 I9 the body's own error comes first, still typed; that of the teardown is published (${way.name})`,
+    () =>
+      Effect.gen(function* () {
+        const recorder = yield* EventRecorder
+        const boom = new Boom({ what: "body" })
+        const env = yield* Lab.make({ one: { sessionTeardown: Effect.die(broken) } })
+        const exit = yield* Effect.exit(
+          way.open(env, {}, Effect.fail(boom)).pipe(Effect.catchTag("Boom", (error) => Effect.succeed(error)))
+        )
+        assert.strictEqual(Exit.isSuccess(exit) ? exit.value : exit.cause, boom)
+        assert.include(yield* recorder.lines, `${base(0)} feature test/One session teardown failed: Boom`)
+      }).pipe(Lab.run)
+  )
+
+  it.effect(`X6 a defect of the body stays the only reason when the teardown fails too (${way.name})`, () =>
+    Effect.gen(function* () {
+      const bug = new Error("bug")
+      const env = yield* Lab.make({ one: { sessionTeardown: Effect.die(broken) } })
+      assert.strictEqual(Lab.defect(yield* Effect.exit(way.open(env, {}, Effect.die(bug)))), bug)
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`X6 L16 a user error in teardown does not hide the body's state error (${way.name})`, () =>
+    Effect.gen(function* () {
+      const one: Lab.Script = { sessionTeardown: Effect.die(broken) }
+      const env = yield* Lab.make({ one })
+      let attempts = 0
+      // The loop that everybody writes: again, when the sandbox broke.
+      const body = Effect.suspend(() =>
+        ++attempts === 1 ? Effect.flatMap(stateErrorHere(), (error) => Effect.fail(error)) : here
+      )
+      const caller = yield* way
+        .open(env, {}, body)
+        .pipe(
+          Effect.retry({ while: (error) => error._tag === "SandboxStateError", times: 3 }),
+          Effect.forkChild({ startImmediately: true })
+        )
+      delete one.sessionTeardown
+      yield* Lab.settle
+      assert.strictEqual(yield* Fiber.join(caller), base(1))
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`X6 S5 an interruption stays one when the teardown fails (${way.name})`, () =>
+    Effect.gen(function* () {
+      const env = yield* Lab.make({ one: { sessionTeardown: Effect.die(broken) } })
+      const caller = yield* Effect.forkChild(way.open(env, {}, Effect.never), { startImmediately: true })
+      yield* Lab.settle
+      yield* Fiber.interrupt(caller)
+      const exit = yield* Fiber.await(caller)
+      assert.isTrue(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause))
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`X6 I9 state errors found in teardown are recorded and published, not raised (${way.name})`, () =>
+    Effect.gen(function* () {
+      const recorder = yield* EventRecorder
+      const state = TestDriver.stateError(SandboxId.make(base(0)), "cool down")
+      const one: Lab.Script = { sessionTeardown: Effect.die(state) }
+      const env = yield* Lab.make({ one })
+      let sandbox: Sandbox["Service"] | undefined
+      const body = Effect.map(Sandbox, (service) => {
+        sandbox = service
+        return "kept"
+      })
+      assert.strictEqual(yield* way.open(env, {}, body), "kept")
+      delete one.sessionTeardown
+      assert.deepStrictEqual(yield* sandbox?.stateErrors ?? Effect.succeed([]), [state])
+      assert.include(yield* recorder.lines, `${base(0)} feature test/One session teardown failed: SandboxStateError`)
+      yield* Lab.settle
+      assert.strictEqual(yield* way.open(env, {}, here), base(1))
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`X6 S4 the death of the sandbox is raised although its teardown fails (${way.name})`, () =>
+    Effect.gen(function* () {
+      const driver = yield* TestDriver.TestDriver
+      const env = yield* Lab.make({ one: { sessionTeardown: Effect.die(broken), teardown: Effect.die(broken) } })
+      const caller = yield* Effect.forkChild(way.open(env, {}, Effect.never), { startImmediately: true })
+      yield* Lab.settle
+      yield* driver.kill(base(0))
+      yield* Lab.settle
+      assert.instanceOf(Lab.failure(yield* Fiber.await(caller)), SandboxStateError)
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`X6 S6 a limit is raised although the teardown fails (${way.name})`, () =>
+    Effect.gen(function* () {
+      const env = yield* Lab.make({ sessionLifetime: "1 minute", one: { sessionTeardown: Effect.die(broken) } })
+      const caller = yield* Effect.forkChild(way.open(env, {}, Effect.never), { startImmediately: true })
+      yield* TestClock.adjust("1 minute")
+      assert.instanceOf(Lab.failure(yield* Fiber.await(caller)), SessionLimitError)
+    }).pipe(Lab.run)
+  )
+}
+
+it.effect("X6 state errors and user errors of one teardown are collected together", () =>
+  Effect.gen(function* () {
+    const state = TestDriver.stateError(SandboxId.make(base(0)), "cool down")
+    const env = yield* Lab.make({
+      one: { sessionTeardown: Effect.die(state) },
+      two: { sessionTeardown: Effect.die(broken) }
+    })
+    let sandbox: Sandbox["Service"] | undefined
+    const body = Effect.map(Sandbox, (service) => {
+      sandbox = service
+    })
+    const error = Lab.failure(yield* Effect.exit(env.withSession({}, body)))
+    assert.instanceOf(error, SessionTeardownError)
+    assert.isTrue(error.hasUserError)
+    assert.deepStrictEqual(Object.keys(error.errors), ["test/Two", "test/One"])
+    assert.deepStrictEqual(yield* sandbox?.stateErrors ?? Effect.succeed([]), [state])
+  }).pipe(Lab.run)
+)
+
+it.effect("X6 a sandbox for one session: what the features' teardown raises fails withSession", () =>
+  Effect.gen(function* () {
+    const log: Array<string> = []
+    const env = yield* Lab.make({ pool: 0, log, one: { teardown: Effect.die(broken) } })
+    const error = Lab.failure(yield* Effect.exit(env.withSession({}, Effect.void)))
+    assert.instanceOf(error, FeatureTeardownError)
+    assert.deepStrictEqual(Object.keys(error.errors), ["test/One"])
+    assert.isTrue(error.hasUserError)
+    assert.deepStrictEqual(log.slice(4), [...order, "teardown two", "teardown one"])
+    assert.strictEqual((yield* env.stats).ledger.live, 0)
+  }).pipe(Lab.run)
+)
+
+it.effect("X6 a sandbox for one session: errors of both teardowns, and of the driver, and all of it still runs", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    const recorder = yield* EventRecorder
+    const log: Array<string> = []
+    const script = { sessionTeardown: Effect.die(broken), teardown: Effect.die(broken) }
+    driver.faults.destroy = () => Effect.die(new Error("device busy"))
+    const env = yield* Lab.make({ pool: 0, log, one: script, two: script })
+    const error = Lab.failure(yield* Effect.exit(env.withSession({}, Effect.void)))
+    assert.instanceOf(error, SessionTeardownError)
+    assert.deepStrictEqual(log.slice(4), [...order, "teardown two", "teardown one"])
+    assert.deepStrictEqual((yield* env.stats).ledger, { created: 1, destroyed: 1, live: 0, leaked: 1 })
+    assert.includeMembers(
+      [...(yield* recorder.lines)],
+      [
+        `${base(0)} feature test/Two teardown failed: Boom`,
+        `${base(0)} feature test/One teardown failed: Boom`,
+        `${base(0)} shut down: Error`
+      ]
+    )
+  }).pipe(Lab.run)
+)
+
+it.effect("X6 F23 what the driver cannot destroy is published and counted, not raised", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    const recorder = yield* EventRecorder
+    driver.faults.destroy = () => Effect.die(new Error("device busy"))
+    const env = yield* Lab.make({ pool: 0 })
+    assert.strictEqual(yield* env.withSession({}, Effect.succeed(1)), 1)
+    assert.strictEqual((yield* env.stats).ledger.leaked, 1)
+    const event = (yield* recorder.events).find(({ _tag }) => _tag === "SandboxShutDown")
+    assert.strictEqual(event?._tag === "SandboxShutDown" ? event.error?.message : undefined, "device busy")
+  }).pipe(Lab.run)
+)
+
+it.effect("X6 a teardown that hangs is given up after its time limit, and the others still run", () =>
+  Effect.gen(function* () {
+    const log: Array<string> = []
+    const two: Lab.Script = { sessionTeardown: Effect.never }
+    const env = yield* Lab.make({ log, two, teardownTimeout: "20 seconds" })
+    const caller = yield* Effect.forkChild(env.withSession({}, Effect.void), { startImmediately: true })
+    yield* TestClock.adjust("19 seconds")
+    assert.isUndefined(caller.pollUnsafe())
+    delete two.sessionTeardown
+    yield* TestClock.adjust("1 second")
+    const error = Lab.failure(yield* Fiber.await(caller))
+    assert.instanceOf(error, SessionTeardownError)
+    assert.deepStrictEqual(Object.keys(error.errors), ["test/Two"])
+    assert.deepStrictEqual(log.slice(4, 6), order)
+    yield* Lab.settle
+    assert.strictEqual(yield* env.withSession({}, here), base(1))
+  }).pipe(Lab.run)
+)
+
+it.effect("X6 H5 shutdown does not fail when every teardown does", () =>
+  Effect.gen(function* () {
+    const recorder = yield* EventRecorder
+    const log: Array<string> = []
+    const script = { sessionTeardown: Effect.die(broken), teardown: Effect.die(broken) }
+    const env = yield* Lab.make({ pool: 2, log, one: script, two: script })
+    yield* env.shutdown
+    assert.strictEqual(yield* env.status, "Offline")
+    for (const line of [...order, "teardown two", "teardown one"]) {
+      assert.strictEqual(log.filter((one) => one === line).length, 2, line)
+    }
+    assert.strictEqual((yield* recorder.lines).filter((line) => line.includes("teardown failed: Boom")).length, 8)
+  }).pipe(Lab.run)
+)
+
+it.effect("X6 I1 several finalizers of one feature all run, last first, although each dies", () =>
+  Effect.gen(function* () {
+    const log: Array<string> = []
+    const finalizer = (name: string) =>
+      Effect.addFinalizer(() => {
+        log.push(name)
+        return Effect.die(new Error(name))
+      })
+    const env = yield* Lab.make({
+      one: { session: Effect.all([finalizer("a"), finalizer("b"), finalizer("c")]) }
+    })
+    const error = Lab.failure(yield* Effect.exit(env.withSession({}, Effect.void)))
+    assert.instanceOf(error, SessionTeardownError)
+    assert.deepStrictEqual(log, ["c", "b", "a"])
+    const cause = error.errors["test/One"]
+    assert.deepStrictEqual(Cause.isCause(cause) ? Lab.defects(Exit.failCause(cause)).map(String) : [], [
+      "Error: c",
+      "Error: b",
+      "Error: a"
+    ])
+  }).pipe(Lab.run)
+)
+
+it.effect("X6 I1 the scope of `session` closes what else hangs on it although the teardown dies", () =>
+  Effect.gen(function* () {
+    const log: Array<string> = []
+    const env = yield* Lab.make({ one: { sessionTeardown: Effect.die(broken) } })
+    const scope = yield* Scope.make()
+    yield* Scope.addFinalizer(
+      scope,
+      Effect.sync(() => log.push("before"))
+    )
+    yield* Scope.provide(env.session(), scope)
+    yield* Scope.addFinalizer(
+      scope,
+      Effect.sync(() => log.push("after"))
+    )
+    const exit = yield* Effect.exit(Scope.close(scope, Exit.void))
+    assert.instanceOf(Lab.defect(exit), SessionTeardownError)
+    assert.deepStrictEqual(log, ["after", "before"])
+  }).pipe(Lab.run)
+)
+
+// ---------------------------------------------------------------------------------------------------------------------
+// X6 without a sandbox
+// ---------------------------------------------------------------------------------------------------------------------
+
+class Host extends Context.Service<Host, { readonly name: string }>()("test/Host") {}
+
+const hostThatBreaks = Feature.host(Host, {
+  setup: Effect.succeed({
+    session: Effect.as(
+      Effect.addFinalizer(() => Effect.die(broken)),
+      { name: "host" }
+    )
+  })
+})
+
+it.effect("X6 L19 a session of a host feature alone: the body's own error stays typed when the teardown fails", () =>
+  Effect.gen(function* () {
+    const env = yield* Environment.make({ id: "env", features: [hostThatBreaks] })
+    const boom = new Boom({ what: "body" })
+    assert.strictEqual(Lab.failure(yield* Effect.exit(env.withFeature(Host, () => Effect.fail(boom)))), boom)
+  }).pipe(Lab.run)
+)
+
+it.effect("X6 L19 a session of a host feature alone: what its teardown raises is a typed error", () =>
+  Effect.gen(function* () {
+    const env = yield* Environment.make({ id: "env", features: [hostThatBreaks] })
+    const error = Lab.failure(yield* Effect.exit(env.withFeature(Host, () => Effect.void)))
+    assert.instanceOf(error, SessionTeardownError)
+  }).pipe(Lab.run)
+)
+
+it.effect("X6 L19 a host feature in a sandbox's session: what its teardown raises is a typed error", () =>
+  Effect.gen(function* () {
+    const env = yield* Environment.make({ id: "env", images: ["base"], pool: 1, features: [hostThatBreaks] })
+    const error = Lab.failure(yield* Effect.exit(env.withSession({}, Effect.void)))
+    assert.instanceOf(error, SessionTeardownError)
+    assert.deepStrictEqual(Object.keys(error.errors), ["test/Host"])
+    const boom = new Boom({ what: "body" })
+    yield* Lab.settle
+    assert.strictEqual(Lab.failure(yield* Effect.exit(env.withSession({}, Effect.fail(boom)))), boom)
+  }).pipe(Lab.run)
+)
+
+// ---------------------------------------------------------------------------------------------------------------------
+// X7
+// ---------------------------------------------------------------------------------------------------------------------
+
+for (const way of Lab.ways) {
+  it.effect(`X7 F27 a command whose start fails is sent once (${way.name})`, () =>
+    Effect.gen(function* () {
+      const driver = yield* TestDriver.TestDriver
+      const env = yield* Lab.make()
+      let failing = true
+      driver.faults.spawn = () =>
+        failing
+          ? Effect.fail(PlatformError.systemError({ _tag: "Unknown", module: "ChildProcess", method: "spawn" }))
+          : Effect.void
+      const body = Effect.flatMap(Sandbox, (sandbox) => sandbox.exec("echo", ["a"]))
+      const error = Lab.failure(yield* Effect.exit(way.open(env, {}, body)))
+      assert.instanceOf(error, PlatformError.PlatformError)
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(
+        driver.calls.filter((call) => call === "spawn echo"),
+        ["spawn echo"]
+      )
+      failing = false
+      yield* way.open(env, {}, body)
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`X7 a file operation that fails is asked for once (${way.name})`, () =>
+    Effect.gen(function* () {
+      const driver = yield* TestDriver.TestDriver
+      const env = yield* Lab.make()
+      let asked = 0
+      driver.faults.file = () => {
+        asked++
+        return Effect.fail(PlatformError.systemError({ _tag: "TimedOut", module: "FileSystem", method: "read" }))
+      }
+      const body = Effect.flatMap(FileSystem.FileSystem, (fs) => fs.readFileString("a"))
+      assert.instanceOf(Lab.failure(yield* Effect.exit(way.open(env, {}, body))), PlatformError.PlatformError)
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(asked, 1)
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`X7 F27 F29 a body is never run again, whatever happens to its sandbox (${way.name})`, () =>
+    Effect.gen(function* () {
+      const driver = yield* TestDriver.TestDriver
+      const env = yield* Lab.make({ pool: 2 })
+      let runs = 0
+      const body = Effect.gen(function* () {
+        runs++
+        const sandbox = yield* Sandbox
+        yield* Effect.forkChild(Effect.delay(driver.kill(sandbox.id), "1 second"))
+        return yield* sandbox.exec("hang")
+      })
+      const caller = yield* Effect.forkChild(way.open(env, {}, body), { startImmediately: true })
+      yield* TestClock.adjust("1 minute")
+      assert.instanceOf(Lab.failure(yield* Fiber.await(caller)), SandboxStateError)
+      assert.strictEqual(runs, 1)
+      assert.strictEqual(driver.calls.filter((call) => call === "spawn hang").length, 1)
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`X7 F26 a reset that fails is not repeated: the sandbox is replaced and nobody is told (${way.name})`, () =>
+    Effect.gen(function* () {
+      const driver = yield* TestDriver.TestDriver
+      const env = yield* Lab.make()
+      driver.calls.length = 0
+      driver.faults.reset = (spec) =>
+        spec.sandboxId === base(0) ? Effect.fail(TestDriver.stateError(spec.sandboxId, "reset")) : Effect.void
+      const resets = () => driver.calls.filter((call) => call === `reset ${base(0)}`).length
+      const before = resets()
+      assert.strictEqual(yield* way.open(env, {}, here), base(0))
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(resets(), before + 1)
+      assert.include(driver.calls, `destroy ${base(0)}`)
+      assert.strictEqual(yield* way.open(env, {}, here), base(1))
+    }).pipe(Lab.run)
+  )
+}

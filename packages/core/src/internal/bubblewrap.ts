@@ -15,7 +15,11 @@ export const reportFd = 3
 /** Signals that end the command and must not end what supervises it. */
 const signals = ["TERM", "INT", "HUP", "QUIT", "USR1", "USR2"]
 
-/** Arguments: the executable's path, then the command with its arguments. Reports `exit <code>` or `signal <number>`. */
+/**
+ * The command leads a process group of its own, as it would in a terminal; polite signals are passed on to that group.
+ *
+ * Arguments: the executable's path, then the command with its arguments. Reports `exit <code>` or `signal <number>`.
+ */
 const firstProcess = `
 my $report;
 open($report, ">&=", ${reportFd}) or undef $report;
@@ -24,16 +28,21 @@ my $child = fork;
 exit 125 unless defined $child;
 if ($child == 0) {
   close $report if $report;
+  setpgrp(0, 0);
   $SIG{$_} = "DEFAULT" for qw(${signals.join(" ")});
   exec { $path } @ARGV;
   exit 127;
 }
+for my $name (qw(${signals.join(" ")})) { $SIG{$name} = sub { kill $name, -$child } }
 close STDIN; close STDOUT; close STDERR;
-while ((my $pid = waitpid(-1, 0)) > 0) {
+while (1) {
+  my $pid = waitpid(-1, 0);
+  next if $pid < 0 && $! == 4;
+  last if $pid < 0;
   next if $pid != $child;
   my $text = $? & 127 ? "signal " . ($? & 127) : "exit " . ($? >> 8);
   syswrite($report, $text) if $report;
-  exit;
+  last;
 }
 `
 

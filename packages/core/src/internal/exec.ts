@@ -98,6 +98,8 @@ export const exec = (
       const stderr = new Collector(max)
       const overLimit = Deferred.makeUnsafe<void>()
       const scope = Scope.makeUnsafe()
+      /** Ends before `scope`, so that what a command writes while it is asked to end is still read. */
+      const processScope = Scope.forkUnsafe(scope)
       let received = 0
 
       const collect = (stream: Stream.Stream<Uint8Array, PlatformError>, collector: Collector) =>
@@ -119,31 +121,31 @@ export const exec = (
             forceKillAfter
           })
         )
-        .pipe(Effect.provideService(CommandUser, options.user), Scope.provide(scope))
+        .pipe(Effect.provideService(CommandUser, options.user), Scope.provide(processScope))
 
       /** Ends when both streams did, or nothing more can be from the command itself. */
-      const drained = (readers: Fiber.Fiber<unknown, PlatformError>) =>
-        Effect.raceFirst(
-          Fiber.await(readers),
-          Effect.gen(function* () {
-            for (let waited = 0; waited < drainLimitMillis; waited += silenceAfterExitMillis) {
-              const before = received
-              yield* Effect.sleep(silenceAfterExitMillis)
-              if (received === before) return
-            }
-          })
-        )
+      let readers: Fiber.Fiber<unknown, PlatformError> | undefined
+      const quiet = Effect.gen(function* () {
+        for (let waited = 0; waited < drainLimitMillis; waited += silenceAfterExitMillis) {
+          const before = received
+          yield* Effect.sleep(silenceAfterExitMillis)
+          if (received === before) return
+        }
+      })
+      const drained = Effect.suspend(() =>
+        readers === undefined ? Effect.void : Effect.asVoid(Effect.raceFirst(Fiber.await(readers), quiet))
+      )
 
       const run = Effect.gen(function* () {
         const handle = yield* spawned
-        const readers = yield* Effect.all([collect(handle.stdout, stdout), collect(handle.stderr, stderr)], {
+        readers = yield* Effect.all([collect(handle.stdout, stdout), collect(handle.stderr, stderr)], {
           concurrency: 2,
           discard: true
         }).pipe(Effect.forkIn(scope, { startImmediately: true }))
         const ended = Effect.map(Effect.exit(handle.exitCode), outcomeOf)
         if (options.onOutputLimit !== "kill") {
           const outcome = yield* ended
-          yield* drained(readers)
+          yield* drained
           return outcome
         }
         const limited = Effect.as(
@@ -152,7 +154,7 @@ export const exec = (
         )
         return yield* Effect.raceFirst(
           limited,
-          Effect.tap(ended, () => drained(readers))
+          Effect.tap(ended, () => drained)
         )
       })
 
@@ -165,12 +167,13 @@ export const exec = (
         )
       )
       const exited = Exit.isSuccess(exit) && exit.value._tag === "Some" && exit.value.value._tag !== "OutputLimit"
-      const close = Effect.andThen(Fiber.interrupt(runner), Scope.close(scope, Exit.void))
+      const kill = Effect.andThen(Fiber.interrupt(runner), Scope.close(processScope, Exit.void))
+      const close = Scope.close(scope, Exit.void)
       if (exited) {
         // What the command left behind need not be waited for (F1).
-        target.background(close)
+        target.background(Effect.andThen(kill, close))
       } else {
-        const closed = yield* bounded.wait(close, forceKillAfter + killLimitMillis)
+        const closed = yield* bounded.wait(kill, forceKillAfter + killLimitMillis)
         if (!closed) {
           return yield* new SandboxStateError({
             sandboxId: target.sandboxId,
@@ -178,6 +181,7 @@ export const exec = (
             description: `the command could not be killed within ${forceKillAfter + killLimitMillis} ms`
           })
         }
+        yield* Effect.andThen(Exit.isSuccess(exit) ? drained : Effect.void, close)
       }
       if (Exit.isFailure(exit)) return yield* Effect.failCause(exit.cause)
       const outcome: Command.Outcome =

@@ -18,7 +18,8 @@ const signals = ["TERM", "INT", "HUP", "QUIT", "USR1", "USR2"]
 /**
  * The command leads a process group of its own, as it would in a terminal; polite signals are passed on to that group.
  *
- * Arguments: the executable's path, then the command with its arguments. Reports `exit <code>` or `signal <number>`.
+ * Arguments: the executable's path, then the command with its arguments. Reports `exit <code>` or `signal <number>`,
+ * after `failed <error number>` when the command could not even be started.
  */
 const firstProcess = `
 my $report;
@@ -27,10 +28,11 @@ my $path = shift @ARGV;
 my $child = fork;
 exit 125 unless defined $child;
 if ($child == 0) {
-  close $report if $report;
+  fcntl($report, 2, 1) if $report;
   setpgrp(0, 0);
   $SIG{$_} = "DEFAULT" for qw(${signals.join(" ")});
   exec { $path } @ARGV;
+  syswrite($report, "failed " . ($! + 0) . "\\n") if $report;
   exit 127;
 }
 for my $name (qw(${signals.join(" ")})) { $SIG{$name} = sub { kill $name, -$child } }
@@ -80,6 +82,8 @@ export interface Settings {
   readonly prlimit: { readonly path: string; readonly maxProcesses: number } | undefined
 }
 
+const readOnly = (paths: ReadonlyArray<string>) => paths.flatMap((path) => ["--ro-bind-try", path, path])
+
 /** The command line that runs one command inside. */
 export const commandLine = (
   settings: Settings,
@@ -101,20 +105,18 @@ export const commandLine = (
   "--as-pid-1",
   "--hostname",
   "sandbox",
-  ...[...system, ...(settings.network ? forNetwork : []), ...settings.readOnlyPaths].flatMap((path) => [
-    "--ro-bind-try",
-    path,
-    path
-  ]),
+  ...readOnly([...system, ...(settings.network ? forNetwork : [])]),
   "--proc",
   "/proc",
   // They belong to the user who runs this, root included.
-  ...kernelSettings.flatMap((path) => ["--ro-bind-try", path, path]),
+  ...readOnly(kernelSettings),
   "--dev",
   "/dev",
   "--bind",
   places.temporary,
   "/tmp",
+  // They may lie in the host's /tmp.
+  ...readOnly(settings.readOnlyPaths),
   "--bind",
   places.workspace,
   places.workspace,
@@ -141,9 +143,12 @@ export const shielded = `trap "" ${signals.join(" ")}; exec "$@"`
 export const isVisible = (settings: Settings, path: Path.Path, target: string): boolean =>
   [...system, ...settings.readOnlyPaths].some((root) => target === root || target.startsWith(root + path.sep))
 
-/** What the first process said, as the name of a signal or an exit code; nothing when it said nothing. */
-export const parseReport = (report: string): { readonly code: number } | { readonly signal: string } | undefined => {
+export type End = { readonly code: number } | { readonly signal: string } | { readonly failed: number }
+
+/** What the first process said about the end of the command; nothing when it said nothing. */
+export const parseReport = (report: string): End | undefined => {
   const [kind, number] = report.trim().split(" ")
+  if (kind === "failed" && number !== undefined) return { failed: Number.parseInt(number) }
   if (kind === "exit" && number !== undefined) return { code: Number(number) }
   if (kind === "signal" && number !== undefined) return { signal: signalNames[Number(number)] ?? `signal ${number}` }
   return undefined

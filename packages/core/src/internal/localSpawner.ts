@@ -225,15 +225,17 @@ export const make = (
           Effect.catch(() => Effect.succeedNone)
         )
         const end = text._tag === "Some" ? bubblewrap.parseReport(text.value) : undefined
-        if (end !== undefined) {
-          return "code" in end ? ChildProcessSpawner.ExitCode(end.code) : yield* signalled(end.signal)
-        }
+        if (end !== undefined && "code" in end) return ChildProcessSpawner.ExitCode(end.code)
+        if (end !== undefined && "signal" in end) return yield* signalled(end.signal)
         if (ended._tag === "Failure") return yield* translateExit(ended.failure)
         return yield* PlatformError.systemError({
           _tag: "Unknown",
           module: "ChildProcess",
           method: "exitCode",
-          description: `bubblewrap ended with ${ended.success} and did not say how the command ended`
+          description:
+            end === undefined
+              ? `bubblewrap ended with ${ended.success} and did not say how the command ended`
+              : `the command could not be started inside: error ${end.failed}`
         })
       })
       return ChildProcessSpawner.makeHandle({ ...handle, exitCode: yield* Effect.cached(exitCode) })

@@ -174,9 +174,6 @@ const unsupported = (option: string, description: string) =>
 const findIsolation = (host: localSpawner.Host, root: string, options: Options) =>
   Effect.gen(function* () {
     const wished = options.isolation ?? "auto"
-    if (wished === "none" && options.network === false) {
-      return yield* unsupported("network", "without isolation nothing keeps commands from the network")
-    }
     const isolating = wished === "none" ? undefined : yield* Effect.result(probe(host, root, options))
     if (isolating?._tag === "Success") {
       return {
@@ -186,15 +183,18 @@ const findIsolation = (host: localSpawner.Host, root: string, options: Options) 
       }
     }
     if (isolating !== undefined && wished === "bubblewrap") return yield* unsupported("isolation", isolating.failure)
+    const reason = isolating?.failure
+    const because = reason === undefined ? "" : ` (${reason})`
+    if (options.network === false) {
+      return yield* unsupported("network", `without isolation nothing keeps commands from the network${because}`)
+    }
     const limit = options.maxProcesses === undefined ? undefined : yield* processLimit.make(host, options.maxProcesses)
-    if (options.maxProcesses !== undefined && limit === undefined && wished === "none") {
-      return yield* unsupported("maxProcesses", "no control group for processes can be made here, and isolation is off")
+    if (options.maxProcesses !== undefined && limit === undefined) {
+      const why = "no control group for processes can be made here, and nothing else keeps the limit without isolation"
+      return yield* unsupported("maxProcesses", `${why}${because}`)
     }
     return {
-      isolation: {
-        level: "none",
-        fallback: isolating === undefined ? undefined : { from: "bubblewrap", reason: isolating.failure }
-      },
+      isolation: { level: "none", fallback: reason === undefined ? undefined : { from: "bubblewrap", reason } },
       bubblewrap: undefined,
       limit
     }
@@ -293,12 +293,11 @@ const create = (machine: Machine, spec: SandboxSpec) =>
       // What cannot be removed is a leak, which the environment reports (F23).
       (made) => Effect.orDie(remove(host, made.directory))
     )
-    const ours: strays.Options = { files: host.files, spawner: host.spawner, directory: places.directory }
     /** Processes that escaped their command's group; namespaces leave none. */
     const killStrays = (...lifetimes: ReadonlyArray<"session" | "sandbox">) =>
       machine.bubblewrap !== undefined
         ? Effect.void
-        : Effect.flatMap(strays.kill(ours, lifetimes), (left) =>
+        : Effect.flatMap(strays.kill(host, strays.ofLifetimes(places.directory, lifetimes)), (left) =>
             left.length === 0
               ? Effect.void
               : Effect.fail(new Error(`processes that cannot be killed: ${left.join(", ")}`))

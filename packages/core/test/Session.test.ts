@@ -57,22 +57,28 @@ const isInterrupted = (exit: Exit.Exit<unknown, unknown>): boolean =>
 // ---------------------------------------------------------------------------------------------------------------------
 
 for (const way of Lab.ways) {
-  it.effect(`S1 a sandbox is reset between two sessions, after the one's teardown and before the next set-up (${way.name})`, () =>
-    Effect.gen(function* () {
-      const { calls } = yield* TestDriver.TestDriver
-      const env = yield* Lab.make({ log: calls })
-      calls.length = 0
-      yield* way.open(env, {}, Effect.sync(() => calls.push("body")))
-      yield* Lab.settle
-      assert.deepStrictEqual(calls, [
-        "body",
-        "session teardown two",
-        "session teardown one",
-        `reset ${base(0)}`,
-        "session one",
-        "session two"
-      ])
-    }).pipe(Lab.run)
+  it.effect(
+    `S1 a sandbox is reset between two sessions, after the one's teardown and before the next set-up (${way.name})`,
+    () =>
+      Effect.gen(function* () {
+        const { calls } = yield* TestDriver.TestDriver
+        const env = yield* Lab.make({ log: calls })
+        calls.length = 0
+        yield* way.open(
+          env,
+          {},
+          Effect.sync(() => calls.push("body"))
+        )
+        yield* Lab.settle
+        assert.deepStrictEqual(calls, [
+          "body",
+          "session teardown two",
+          "session teardown one",
+          `reset ${base(0)}`,
+          "session one",
+          "session two"
+        ])
+      }).pipe(Lab.run)
   )
 
   it.effect(`S1 a sandbox is reset also when the body failed or was interrupted (${way.name})`, () =>
@@ -128,19 +134,21 @@ for (const way of Lab.ways) {
   )
 }
 
-it.effect("S1 the first session of a sandbox starts as all others do: after a reset of what its features' set-up left", () =>
-  Effect.gen(function* () {
-    const { calls } = yield* TestDriver.TestDriver
-    yield* Lab.make({ log: calls })
-    assert.deepStrictEqual(calls, [
-      `create ${base(0)}`,
-      "setup one",
-      "setup two",
-      `reset ${base(0)}`,
-      "session one",
-      "session two"
-    ])
-  }).pipe(Lab.run)
+it.effect(
+  "S1 the first session of a sandbox starts as all others do: after a reset of what its features' set-up left",
+  () =>
+    Effect.gen(function* () {
+      const { calls } = yield* TestDriver.TestDriver
+      yield* Lab.make({ log: calls })
+      assert.deepStrictEqual(calls, [
+        `create ${base(0)}`,
+        "setup one",
+        "setup two",
+        `reset ${base(0)}`,
+        "session one",
+        "session two"
+      ])
+    }).pipe(Lab.run)
 )
 
 it.effect("S1 P1 a sandbox for one session serves once and is gone with it", () =>
@@ -375,7 +383,12 @@ it.effect("S3 I1 a session that was set up and that nobody came for is torn down
     const log: Array<string> = []
     const env = yield* Lab.make({ log })
     yield* env.shutdown
-    assert.deepStrictEqual(log.slice(4), ["session teardown two", "session teardown one", "teardown two", "teardown one"])
+    assert.deepStrictEqual(log.slice(4), [
+      "session teardown two",
+      "session teardown one",
+      "teardown two",
+      "teardown one"
+    ])
   }).pipe(Lab.run)
 )
 
@@ -422,28 +435,30 @@ it.effect("S3 H5 a shutdown does not wait for a background set-up that hangs", (
 // ---------------------------------------------------------------------------------------------------------------------
 
 for (const way of Lab.ways) {
-  it.effect(`S4 F29 a body that waits is interrupted as soon as its sandbox dies, and the caller knows why (${way.name})`, () =>
-    Effect.gen(function* () {
-      const driver = yield* TestDriver.TestDriver
-      const log: Array<string> = []
-      const env = yield* Lab.make({ log })
-      log.length = 0
-      const body = Effect.onInterrupt(Effect.sleep("1 hour"), () => Effect.sync(() => log.push("interrupted")))
-      const caller = yield* fork(way.open(env, {}, body))
-      yield* Lab.settle
-      yield* driver.kill(base(0))
-      yield* Lab.settle
-      const error = Lab.failure(yield* Fiber.await(caller))
-      assert.instanceOf(error, SandboxStateError)
-      assert.strictEqual(error.description, "killed by the test")
-      assert.deepStrictEqual(log.slice(0, 5), [
-        "interrupted",
-        "session teardown two",
-        "session teardown one",
-        "teardown two",
-        "teardown one"
-      ])
-    }).pipe(Lab.run)
+  it.effect(
+    `S4 F29 a body that waits is interrupted as soon as its sandbox dies, and the caller knows why (${way.name})`,
+    () =>
+      Effect.gen(function* () {
+        const driver = yield* TestDriver.TestDriver
+        const log: Array<string> = []
+        const env = yield* Lab.make({ log })
+        log.length = 0
+        const body = Effect.onInterrupt(Effect.sleep("1 hour"), () => Effect.sync(() => log.push("interrupted")))
+        const caller = yield* fork(way.open(env, {}, body))
+        yield* Lab.settle
+        yield* driver.kill(base(0))
+        yield* Lab.settle
+        const error = Lab.failure(yield* Fiber.await(caller))
+        assert.instanceOf(error, SandboxStateError)
+        assert.strictEqual(error.description, "killed by the test")
+        assert.deepStrictEqual(log.slice(0, 5), [
+          "interrupted",
+          "session teardown two",
+          "session teardown one",
+          "teardown two",
+          "teardown one"
+        ])
+      }).pipe(Lab.run)
   )
 
   it.effect(`S4 F4 an operation that fails because the sandbox died is the sandbox's error (${way.name})`, () =>
@@ -486,30 +501,32 @@ for (const way of Lab.ways) {
     }).pipe(Lab.run)
   )
 
-  it.effect(`S4 F29 nothing is restarted under a session: its handle stays that of the dead sandbox (${way.name})`, () =>
-    Effect.gen(function* () {
-      const driver = yield* TestDriver.TestDriver
-      const env = yield* Lab.make()
-      const after: Array<unknown> = []
-      const body = Effect.gen(function* () {
-        const sandbox = yield* Sandbox
-        // Cannot be interrupted, and goes on after the death.
-        yield* Effect.uninterruptible(
-          Effect.gen(function* () {
-            yield* Effect.sleep("10 seconds")
-            after.push(yield* Effect.flip(sandbox.exec("echo", ["a"])))
-          })
-        )
-      })
-      const caller = yield* fork(way.open(env, {}, body))
-      yield* Lab.settle
-      yield* driver.kill(base(0))
-      yield* TestClock.adjust("10 seconds")
-      const error = Lab.failure(yield* Fiber.await(caller))
-      assert.instanceOf(error, SandboxStateError)
-      assert.deepStrictEqual(after, [error], "a command was run on a dead sandbox")
-      assert.notInclude(driver.calls, "spawn echo")
-    }).pipe(Lab.run)
+  it.effect(
+    `S4 F29 nothing is restarted under a session: its handle stays that of the dead sandbox (${way.name})`,
+    () =>
+      Effect.gen(function* () {
+        const driver = yield* TestDriver.TestDriver
+        const env = yield* Lab.make()
+        const after: Array<unknown> = []
+        const body = Effect.gen(function* () {
+          const sandbox = yield* Sandbox
+          // Cannot be interrupted, and goes on after the death.
+          yield* Effect.uninterruptible(
+            Effect.gen(function* () {
+              yield* Effect.sleep("10 seconds")
+              after.push(yield* Effect.flip(sandbox.exec("echo", ["a"])))
+            })
+          )
+        })
+        const caller = yield* fork(way.open(env, {}, body))
+        yield* Lab.settle
+        yield* driver.kill(base(0))
+        yield* TestClock.adjust("10 seconds")
+        const error = Lab.failure(yield* Fiber.await(caller))
+        assert.instanceOf(error, SandboxStateError)
+        assert.deepStrictEqual(after, [error], "a command was run on a dead sandbox")
+        assert.notInclude(driver.calls, "spawn echo")
+      }).pipe(Lab.run)
   )
 
   it.effect(`S4 a body that cannot be interrupted does not keep a dead sandbox for ever (${way.name})`, () =>
@@ -526,6 +543,23 @@ for (const way of Lab.ways) {
       yield* Lab.settle
       assert.isDefined(caller.pollUnsafe())
     }).pipe(Lab.run)
+  )
+
+  it.effect(
+    `S4 F25 a body's own error while its sandbox dies holds no interruption that nobody asked for (${way.name})`,
+    () =>
+      Effect.gen(function* () {
+        const driver = yield* TestDriver.TestDriver
+        const env = yield* Lab.make()
+        const boom = new Boom({ what: "body" })
+        const body = Effect.uninterruptible(Effect.delay(Effect.fail(boom), "1 second"))
+        const caller = yield* fork(way.open(env, {}, body))
+        yield* Lab.settle
+        yield* driver.kill(base(0))
+        yield* TestClock.adjust("1 second")
+        const error = Lab.failure(yield* Fiber.await(caller))
+        assert.isTrue(error === boom || error instanceof SandboxStateError)
+      }).pipe(Lab.run)
   )
 
   it.effect(`S4 L2 F21 a sandbox that died while it was ready is not handed out (${way.name})`, () =>
@@ -594,28 +628,30 @@ it.effect("S4 a sandbox that dies between two bodies of a session fails the next
 // ---------------------------------------------------------------------------------------------------------------------
 
 for (const way of Lab.ways) {
-  it.effect(`S5 an interruption ends the session properly: command killed, torn down, back in the pool (${way.name})`, () =>
-    Effect.gen(function* () {
-      const driver = yield* TestDriver.TestDriver
-      const env = yield* Lab.make({ log: driver.calls })
-      driver.calls.length = 0
-      const caller = yield* fork(way.open(env, {}, exec("hang")))
-      yield* Lab.settle
-      assert.deepStrictEqual(driver.calls, ["spawn hang"])
-      yield* Fiber.interrupt(caller)
-      assert.isTrue(isInterrupted(yield* Fiber.await(caller)))
-      yield* Lab.settle
-      assert.deepStrictEqual(driver.calls, [
-        "spawn hang",
-        "kill hang",
-        "session teardown two",
-        "session teardown one",
-        `reset ${base(0)}`,
-        "session one",
-        "session two"
-      ])
-      assert.strictEqual(yield* way.open(env, {}, here), base(0))
-    }).pipe(Lab.run)
+  it.effect(
+    `S5 an interruption ends the session properly: command killed, torn down, back in the pool (${way.name})`,
+    () =>
+      Effect.gen(function* () {
+        const driver = yield* TestDriver.TestDriver
+        const env = yield* Lab.make({ log: driver.calls })
+        driver.calls.length = 0
+        const caller = yield* fork(way.open(env, {}, exec("hang")))
+        yield* Lab.settle
+        assert.deepStrictEqual(driver.calls, ["spawn hang"])
+        yield* Fiber.interrupt(caller)
+        assert.isTrue(isInterrupted(yield* Fiber.await(caller)))
+        yield* Lab.settle
+        assert.deepStrictEqual(driver.calls, [
+          "spawn hang",
+          "kill hang",
+          "session teardown two",
+          "session teardown one",
+          `reset ${base(0)}`,
+          "session one",
+          "session two"
+        ])
+        assert.strictEqual(yield* way.open(env, {}, here), base(0))
+      }).pipe(Lab.run)
   )
 
   it.effect(`S5 P4 an interrupted waiter leaves no trace (${way.name})`, () =>
@@ -703,30 +739,55 @@ for (const way of Lab.ways) {
 
   it.effect(`S5 F28 I1 interrupted anywhere, nothing is left and the pool works (${way.name})`, () =>
     Effect.gen(function* () {
-      for (let maxOps = 3; maxOps <= 64; maxOps += maxOps < 16 ? 1 : 7) {
-        for (let yields = 0; yields < 12; yields++) {
-          yield* Effect.gen(function* () {
-            const env = yield* Lab.make({ pool: { min: 0, max: 1 }, proactiveSessionSetup: yields % 2 === 0 })
-            const body = Effect.andThen(exec("echo", ["a"]), Effect.yieldNow)
-            const caller = yield* fork(
-              Effect.provideService(way.open(env, { id: "s" }, body), Scheduler.MaxOpsBeforeYield, maxOps)
-            )
-            for (let i = 0; i < yields; i++) yield* Effect.yieldNow
-            yield* Fiber.interrupt(caller)
-            yield* TestClock.adjust("1 second")
-            const stats = yield* env.stats
-            const where = `${maxOps} ops, ${yields} yields`
-            assert.deepStrictEqual([stats.sessions, stats.images[0]?.waiters ?? 0], [0, 0], where)
-            assert.strictEqual(stats.ledger.live, stats.images[0]?.counts.Ready ?? 0, where)
-            const next = yield* fork(way.open(env, { id: "s" }, here))
-            yield* TestClock.adjust("1 second")
-            assert.isTrue(Exit.isSuccess(yield* Fiber.await(next)), where)
-          }).pipe(Lab.run)
+      for (const { where, life } of sweep(way)) {
+        const log = yield* Lab.runUnchecked(life)
+        for (const name of ["one", "two"]) {
+          for (const what of ["", "session "]) {
+            const [up, down] = [what === "" ? `setup ${name}` : `${what}${name}`, `${what}teardown ${name}`]
+            const count = (line: string) => log.filter((one) => one === line).length
+            assert.strictEqual(count(down), count(up), `${up}: ${where}`)
+          }
         }
       }
     })
   )
+
+  it.effect(`S5 F28 I6 interrupted anywhere, the events of set-up and teardown are paired (${way.name})`, () =>
+    Effect.gen(function* () {
+      for (const { where, life } of sweep(way)) {
+        const exit = yield* Effect.exit(Lab.run(life))
+        assert.isTrue(Exit.isSuccess(exit), `${where}: ${Exit.isFailure(exit) ? Cause.pretty(exit.cause) : ""}`)
+      }
+    })
+  )
 }
+
+/** Lives in which the user is interrupted after some steps, with fibers that yield after some operations. */
+const sweep = (way: Lab.Way) =>
+  [3, 4, 5, 6, 7, 8, 9, 11, 13, 16, 24, 32, 64].flatMap((maxOps) =>
+    Array.from({ length: 25 }, (_, yields) => ({
+      where: `${maxOps} operations, ${yields} yields`,
+      life: Effect.gen(function* () {
+        const log: Array<string> = []
+        const env = yield* Lab.make({ log, pool: { min: 0, max: 1 }, proactiveSessionSetup: yields % 2 === 0 })
+        const body = Effect.andThen(exec("echo", ["a"]), Effect.yieldNow)
+        const caller = yield* fork(
+          Effect.provideService(way.open(env, { id: "s" }, body), Scheduler.MaxOpsBeforeYield, maxOps)
+        )
+        for (let i = 0; i < yields; i++) yield* Effect.yieldNow
+        yield* Fiber.interrupt(caller)
+        yield* TestClock.adjust("1 second")
+        const stats = yield* env.stats
+        assert.deepStrictEqual([stats.sessions, stats.images[0]?.waiters ?? 0], [0, 0])
+        assert.strictEqual(stats.ledger.live, stats.images[0]?.counts.Ready ?? 0)
+        const next = yield* fork(way.open(env, { id: "s" }, here))
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.join(next)
+        yield* env.shutdown
+        return log
+      })
+    }))
+  )
 
 // ---------------------------------------------------------------------------------------------------------------------
 // S6
@@ -850,38 +911,40 @@ for (const way of Lab.ways) {
     }).pipe(Lab.run)
   )
 
-  it.effect(`F25 success, a failure, an interruption, a limit and a death are different in the events (${way.name})`, () =>
-    Effect.gen(function* () {
-      const driver = yield* TestDriver.TestDriver
-      const recorder = yield* EventRecorder
-      const env = yield* Lab.make({ sessionLifetime: "1 minute" })
-      yield* way.open(env, { id: "success" }, Effect.void)
-      yield* Lab.settle
-      yield* Effect.exit(way.open(env, { id: "failure" }, Effect.fail(new Boom({ what: "body" }))))
-      yield* Lab.settle
-      const interrupted = yield* fork(way.open(env, { id: "interruption" }, Effect.never))
-      yield* Lab.settle
-      yield* Fiber.interrupt(interrupted)
-      yield* Lab.settle
-      const limited = yield* fork(way.open(env, { id: "limit" }, Effect.never))
-      yield* TestClock.adjust("1 minute")
-      yield* Fiber.await(limited)
-      const dead = yield* fork(way.open(env, { id: "death" }, Effect.never))
-      yield* Lab.settle
-      yield* driver.kill(base(0))
-      yield* Lab.settle
-      yield* Fiber.await(dead)
-      const ended = (yield* recorder.events).flatMap((event) =>
-        event._tag === "SessionEnded" ? [[event.sessionId as string, event.error?.tag]] : []
-      )
-      assert.deepStrictEqual(Object.fromEntries(ended), {
-        success: undefined,
-        failure: "Boom",
-        interruption: "Interrupted",
-        limit: "SessionLimitError",
-        death: "SandboxStateError"
-      })
-    }).pipe(Lab.run)
+  it.effect(
+    `F25 success, a failure, an interruption, a limit and a death are different in the events (${way.name})`,
+    () =>
+      Effect.gen(function* () {
+        const driver = yield* TestDriver.TestDriver
+        const recorder = yield* EventRecorder
+        const env = yield* Lab.make({ sessionLifetime: "1 minute" })
+        yield* way.open(env, { id: "success" }, Effect.void)
+        yield* Lab.settle
+        yield* Effect.exit(way.open(env, { id: "failure" }, Effect.fail(new Boom({ what: "body" }))))
+        yield* Lab.settle
+        const interrupted = yield* fork(way.open(env, { id: "interruption" }, Effect.never))
+        yield* Lab.settle
+        yield* Fiber.interrupt(interrupted)
+        yield* Lab.settle
+        const limited = yield* fork(way.open(env, { id: "limit" }, Effect.never))
+        yield* TestClock.adjust("1 minute")
+        yield* Fiber.await(limited)
+        const dead = yield* fork(way.open(env, { id: "death" }, Effect.never))
+        yield* Lab.settle
+        yield* driver.kill(base(0))
+        yield* Lab.settle
+        yield* Fiber.await(dead)
+        const ended = (yield* recorder.events).flatMap((event) =>
+          event._tag === "SessionEnded" ? [[event.sessionId as string, event.error?.tag]] : []
+        )
+        assert.deepStrictEqual(Object.fromEntries(ended), {
+          success: undefined,
+          failure: "Boom",
+          interruption: "Interrupted",
+          limit: "SessionLimitError",
+          death: "SandboxStateError"
+        })
+      }).pipe(Lab.run)
   )
 
   it.effect(`F31 F29 how a command ended is what the system said: a closed set (${way.name})`, () =>
@@ -912,6 +975,30 @@ for (const way of Lab.ways) {
   )
 }
 
+for (const way of Lab.ways) {
+  it.effect(`S2 the parts of the sandbox's handle can be taken apart (${way.name})`, () =>
+    Effect.gen(function* () {
+      const env = yield* Lab.make()
+      const body = Effect.gen(function* () {
+        const { activity, exec, generation, home, id, image, ping, slot, status, workdir } = yield* Sandbox
+        yield* ping
+        const result = yield* activity("run", exec("echo", ["a"]))
+        return [id, image, slot, generation, workdir, home, yield* status, result.stdout]
+      })
+      assert.deepStrictEqual(yield* way.open(env, {}, body), [
+        base(0),
+        "base",
+        0,
+        0,
+        "/workspace",
+        "/workspace",
+        "InSession",
+        "a\n"
+      ])
+    }).pipe(Lab.run)
+  )
+}
+
 // ---------------------------------------------------------------------------------------------------------------------
 // L5, L14, L17, L18, L26, L27
 // ---------------------------------------------------------------------------------------------------------------------
@@ -936,17 +1023,19 @@ it.effect("L5 describing a session, or a handle without use, takes no sandbox aw
   }).pipe(Lab.run)
 )
 
-it.effect("L5 a handle that is dropped by a failure or an interruption before its first use gives its sandbox back", () =>
-  Effect.gen(function* () {
-    const env = yield* Lab.make()
-    yield* Effect.exit(Effect.scoped(Effect.andThen(env.session(), Effect.fail("other"))))
-    yield* Lab.settle
-    const holder = yield* fork(Effect.scoped(Effect.andThen(env.session(), Effect.never)))
-    yield* Lab.settle
-    yield* Fiber.interrupt(holder)
-    yield* Lab.settle
-    assert.strictEqual(yield* env.withSession({}, here), base(0))
-  }).pipe(Lab.run)
+it.effect(
+  "L5 a handle that is dropped by a failure or an interruption before its first use gives its sandbox back",
+  () =>
+    Effect.gen(function* () {
+      const env = yield* Lab.make()
+      yield* Effect.exit(Effect.scoped(Effect.andThen(env.session(), Effect.fail("other"))))
+      yield* Lab.settle
+      const holder = yield* fork(Effect.scoped(Effect.andThen(env.session(), Effect.never)))
+      yield* Lab.settle
+      yield* Fiber.interrupt(holder)
+      yield* Lab.settle
+      assert.strictEqual(yield* env.withSession({}, here), base(0))
+    }).pipe(Lab.run)
 )
 
 it.effect("L5 a session whose scope is closed already is not kept", () =>
@@ -1053,26 +1142,28 @@ it.effect("L14 H5 a body may shut its own environment down", () =>
 )
 
 for (const way of Lab.ways) {
-  it.effect(`L17 H1 a sandbox that housekeeping condemns fails what runs in it, and what comes after (${way.name})`, () =>
-    Effect.gen(function* () {
-      const driver = yield* TestDriver.TestDriver
-      const one: Lab.Script = {}
-      const env = yield* Lab.make({ housekeep: "5 seconds", one })
-      let kept: Sandbox["Service"] | undefined
-      const body = Effect.gen(function* () {
-        kept = yield* Sandbox
-        return yield* exec("hang")
-      })
-      const caller = yield* fork(way.open(env, {}, body))
-      yield* Lab.settle
-      one.housekeep = Effect.fail(new Boom({ what: "gone" }))
-      yield* TestClock.adjust("5 seconds")
-      delete one.housekeep
-      assert.instanceOf(Lab.failure(yield* Fiber.await(caller)), SandboxStateError)
-      const late = Lab.failure(yield* Effect.exit(kept?.exec("echo", ["a"]) ?? Effect.void))
-      assert.instanceOf(late, SessionEndedError)
-      assert.notInclude(driver.calls, "spawn echo")
-    }).pipe(Lab.run)
+  it.effect(
+    `L17 H1 a sandbox that housekeeping condemns fails what runs in it, and what comes after (${way.name})`,
+    () =>
+      Effect.gen(function* () {
+        const driver = yield* TestDriver.TestDriver
+        const one: Lab.Script = {}
+        const env = yield* Lab.make({ housekeep: "5 seconds", one })
+        let kept: Sandbox["Service"] | undefined
+        const body = Effect.gen(function* () {
+          kept = yield* Sandbox
+          return yield* exec("hang")
+        })
+        const caller = yield* fork(way.open(env, {}, body))
+        yield* Lab.settle
+        one.housekeep = Effect.fail(new Boom({ what: "gone" }))
+        yield* TestClock.adjust("5 seconds")
+        delete one.housekeep
+        assert.instanceOf(Lab.failure(yield* Fiber.await(caller)), SandboxStateError)
+        const late = Lab.failure(yield* Effect.exit(kept?.exec("echo", ["a"]) ?? Effect.void))
+        assert.instanceOf(late, SessionEndedError)
+        assert.notInclude(driver.calls, "spawn echo")
+      }).pipe(Lab.run)
   )
 
   it.effect(`L18 everything that a session gave is refused once it is over, and reaches no driver (${way.name})`, () =>
@@ -1205,7 +1296,10 @@ for (const way of Lab.ways) {
         )
       const all = yield* fork(Effect.all(["a", "b", "c"].map(one), { concurrency: "unbounded" }))
       yield* TestClock.adjust("1 second")
-      assert.deepStrictEqual((yield* Fiber.join(all)).flat(), Array.from({ length: 9 }, () => true))
+      assert.deepStrictEqual(
+        (yield* Fiber.join(all)).flat(),
+        Array.from({ length: 9 }, () => true)
+      )
     }).pipe(Lab.run)
   )
 
@@ -1222,7 +1316,22 @@ for (const way of Lab.ways) {
 }
 
 it("L27 a path segment is one safe name: no separator, no dots alone, no leading dot, not too long", () => {
-  for (const id of ["..", ".", "", "/", "../a", "/a", "a/b", "a\\b", "a\0b", "~", "%", ".git", "x".repeat(5000), "🙂"]) {
+  for (const id of [
+    "..",
+    ".",
+    "",
+    "/",
+    "../a",
+    "/a",
+    "a/b",
+    "a\\b",
+    "a\0b",
+    "~",
+    "%",
+    ".git",
+    "x".repeat(5000),
+    "🙂"
+  ]) {
     const segment = pathSegment(id)
     assert.match(segment, /^[A-Za-z0-9_%~-][A-Za-z0-9_.%;~-]*$/, id)
     assert.isAtMost(segment.length, 160, id)
@@ -1251,8 +1360,7 @@ class Served extends Environment.Service<Served>()("test/Served", {
   features: [Lab.feature(One, [], {}), Lab.feature(Two, [], {})]
 }) {}
 
-const settings = (record: Record<string, string>) =>
-  ConfigProvider.layer(ConfigProvider.fromEnv({ env: record }))
+const settings = (record: Record<string, string>) => ConfigProvider.layer(ConfigProvider.fromEnv({ env: record }))
 
 it.effect("S2 an environment as a service: its layer starts it, and shuts it down when it closes", () =>
   Effect.gen(function* () {

@@ -38,6 +38,8 @@ interface Host {
   readonly feature: Feature.Any
   readonly scope: Scope.Closeable
   active: Feature.Active | undefined
+  /** Whether an event told of its set-up. */
+  isTold: boolean
 }
 
 export class EnvironmentRuntime implements Engine {
@@ -128,11 +130,12 @@ export class EnvironmentRuntime implements Engine {
   })
 
   private setUpHost(feature: Feature.Any): Effect.Effect<void, unknown> {
-    const host: Host = { feature, scope: Scope.makeUnsafe(), active: undefined }
+    const host: Host = { feature, scope: Scope.makeUnsafe(), active: undefined, isTold: false }
     this.hosts.push(host)
     const started = now(this)
     return Effect.onExit(provide(feature.setup, Context.add(this.services, Scope.Scope, host.scope)), (exit) =>
-      Effect.sync(() =>
+      Effect.sync(() => {
+        host.isTold = true
         emit(this, (timestamp) => ({
           _tag: "FeatureSetUp",
           ...this.facts(timestamp),
@@ -140,7 +143,7 @@ export class EnvironmentRuntime implements Engine {
           durationMillis: timestamp - started,
           error: Exit.isFailure(exit) ? causeInfo(exit.cause) : undefined
         }))
-      )
+      })
     ).pipe(
       Effect.map((active) => {
         host.active = active
@@ -377,16 +380,12 @@ export class EnvironmentRuntime implements Engine {
    * Never fails; the work is done once, in a fiber of its own, so that a caller may be interrupted (H5, L12).
    */
   readonly shutDown = (reason?: unknown): Effect.Effect<void> =>
-    Effect.suspend(() => {
-      if (this.status === "Created" || this.status === "Online") {
-        this.status = "ShuttingDown"
-        // Detached: it must outlive whoever asks for it; `offline` tells when it is done.
-        return Effect.andThen(
-          Effect.forkDetach(this.takeDown(reason), { startImmediately: true }),
-          Deferred.await(this.offline)
-        )
-      }
-      return Deferred.await(this.offline)
+    Effect.uninterruptibleMask((restore) => {
+      const offline = restore(Deferred.await(this.offline))
+      if (this.status !== "Created" && this.status !== "Online") return offline
+      this.status = "ShuttingDown"
+      // Detached: it must outlive whoever asks for it; `offline` tells when it is done.
+      return Effect.andThen(Effect.forkDetach(this.takeDown(reason), { startImmediately: true }), offline)
     })
 
   private takeDown(reason: unknown): Effect.Effect<void> {
@@ -414,7 +413,8 @@ export class EnvironmentRuntime implements Engine {
         )
         for (const host of this.hosts.toReversed()) {
           const begun = now(this)
-          const cause = yield* bounded.failure(Scope.close(host.scope, Exit.void), this.config.teardownTimeout)
+          const cause = yield* bounded.close(host.scope, this.config.teardownTimeout)
+          if (!host.isTold) continue
           emit(this, (timestamp) => ({
             _tag: "FeatureTornDown",
             ...this.facts(timestamp),

@@ -199,8 +199,9 @@ export const make = (
       let killed = true
       if (isolation === undefined) {
         // The host's spawner kills the process group; this is for those who left it (F2).
-        const ours: strays.Options = { files: host.files, spawner: host.spawner, directory: places.directory }
-        yield* Effect.addFinalizer(() => Effect.suspend(() => (killed ? strays.kill(ours, mark) : Effect.void)))
+        yield* Effect.addFinalizer(() =>
+          Effect.suspend(() => (killed ? strays.kill(host, strays.ofCommand(mark)) : Effect.void))
+        )
       }
       const handle = yield* host.spawner.spawn(prepared)
       if (isolation === undefined) {

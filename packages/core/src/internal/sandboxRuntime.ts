@@ -44,6 +44,8 @@ interface Part {
   readonly feature: Feature.Any
   readonly scope: Scope.Closeable
   active: Feature.Active | undefined
+  /** Whether events told of its set-up; an interruption may come before that. */
+  isTold: boolean
 }
 
 /** What is told to whoever ends a session. */
@@ -270,13 +272,14 @@ export class SandboxRuntime {
       Effect.forEach(
         this.pool.features,
         (feature) => {
-          const part: Part = { feature, scope: Scope.makeUnsafe(), active: undefined }
+          const part: Part = { feature, scope: Scope.makeUnsafe(), active: undefined, isTold: false }
           this.parts.push(part)
           const user = { sandbox: this, instance: this.instanceOrDie, session: undefined, scope: part.scope }
           const services = sandboxServices.forFeature(sandboxServices.make(user, this.services), user, feature.id)
           const setUp = provide(feature.setup, Context.add(services, Scope.Scope, part.scope))
           return Effect.map(
-            this.observed(setUp, `setup ${feature.id}`, (durationMillis, error) =>
+            this.observed(setUp, `setup ${feature.id}`, (durationMillis, error) => {
+              part.isTold = true
               emit(this.engine, (timestamp) => ({
                 _tag: "FeatureSetUp",
                 ...this.facts(timestamp),
@@ -284,7 +287,7 @@ export class SandboxRuntime {
                 durationMillis,
                 error
               }))
-            ),
+            }),
             (active) => {
               part.active = active
             }
@@ -312,7 +315,7 @@ export class SandboxRuntime {
       const setUps = Effect.forEach(
         features,
         ({ active, feature }) => {
-          const part: Part = { feature, scope: Scope.makeUnsafe(), active }
+          const part: Part = { feature, scope: Scope.makeUnsafe(), active, isTold: false }
           session.parts.push(part)
           const services = sandboxServices.forFeature(session.context, { ...user, scope: part.scope }, feature.id)
           const setUp = provide(
@@ -320,7 +323,8 @@ export class SandboxRuntime {
             Context.add(services, Scope.Scope, part.scope)
           )
           return Effect.map(
-            this.observed(setUp, `session ${feature.id}`, (durationMillis, error) =>
+            this.observed(setUp, `session ${feature.id}`, (durationMillis, error) => {
+              part.isTold = true
               emit(this.engine, (timestamp) => ({
                 _tag: "FeatureSessionSetUp",
                 ...this.facts(timestamp),
@@ -329,7 +333,7 @@ export class SandboxRuntime {
                 durationMillis,
                 error
               }))
-            ),
+            }),
             (provided) => {
               session.context = Context.merge(session.context, provided)
             }
@@ -631,7 +635,7 @@ export class SandboxRuntime {
       (part) => {
         const started = now(this.engine)
         const closed = Effect.map(bounded.close(part.scope, this.engine.config.teardownTimeout), (cause) => {
-          note(part, now(this.engine) - started, cause === undefined ? undefined : causeInfo(cause))
+          if (part.isTold) note(part, now(this.engine) - started, cause === undefined ? undefined : causeInfo(cause))
           if (cause === undefined) return
           errors[part.feature.id] = cause
           this.noteTeardown(cause)

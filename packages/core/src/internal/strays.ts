@@ -30,33 +30,44 @@ export const mark = (directory: string, lifetime: Lifetime, command: number): { 
 export interface Options {
   readonly files: FileSystem.FileSystem
   readonly spawner: ChildProcessSpawner["Service"]
-  readonly directory: string
 }
 
-/** Which processes of a sandbox: all those of some lifetimes, or those of one command. */
-export type Which = ReadonlyArray<Lifetime> | ReturnType<typeof mark>
+/** What tells whose a process is. */
+interface Traces {
+  readonly environment: ReadonlyArray<string>
+  readonly cwd: string
+}
 
-const isOneCommand = (which: Which): which is ReturnType<typeof mark> => !Array.isArray(which)
+/** The processes of one command. */
+export const ofCommand =
+  (marked: ReturnType<typeof mark>) =>
+  ({ environment }: Traces): boolean =>
+    environment.includes(`${variable}=${marked[variable]}`)
 
-/** The processes that belong to a sandbox, as far as the system shows them. */
-const find = ({ directory, files }: Options, which: Which) => {
-  const isMarked = (entry: string, lifetime: Lifetime) => entry.startsWith(`${variable}=${prefix(directory, lifetime)}`)
-  const isOurs = (pid: string) =>
+/** The processes of a sandbox that live for a session, for the sandbox, or either. */
+export const ofLifetimes =
+  (directory: string, lifetimes: ReadonlyArray<Lifetime>) =>
+  ({ cwd, environment }: Traces): boolean => {
+    const isMarked = (lifetime: Lifetime) =>
+      environment.some((entry) => entry.startsWith(`${variable}=${prefix(directory, lifetime)}`))
+    if (lifetimes.some(isMarked)) return true
+    if (!lifetimes.includes("sandbox") && isMarked("sandbox")) return false
+    return cwd === directory || cwd.startsWith(`${directory}/`)
+  }
+
+/** The processes that are meant, as far as the system shows them. */
+const find = ({ files }: Options, isMeant: (traces: Traces) => boolean) => {
+  const check = (pid: string) =>
     Effect.gen(function* () {
       const environment = text.decode(yield* files.readFile(`/proc/${pid}/environ`)).split("\0")
-      if (isOneCommand(which)) return environment.includes(`${variable}=${which[variable]}`)
-      const lifetimes: ReadonlyArray<Lifetime> = which
-      if (environment.some((entry) => lifetimes.some((lifetime) => isMarked(entry, lifetime)))) return true
-      if (!lifetimes.includes("sandbox") && environment.some((entry) => isMarked(entry, "sandbox"))) return false
-      const cwd = yield* files.readLink(`/proc/${pid}/cwd`)
-      return cwd === directory || cwd.startsWith(`${directory}/`)
+      return isMeant({ environment, cwd: yield* files.readLink(`/proc/${pid}/cwd`) })
     }).pipe(Effect.orElseSucceed(() => false)) // gone meanwhile, or somebody else's
   return files.readDirectory("/proc").pipe(
     Effect.orElseSucceed(() => []), // no Linux: process groups are all there is
     Effect.flatMap((names) =>
       Effect.filter(
         names.filter((name) => /^\d+$/.test(name)),
-        isOurs,
+        check,
         { concurrency: 16 }
       )
     )
@@ -64,9 +75,9 @@ const find = ({ directory, files }: Options, which: Which) => {
 }
 
 /** Kills them until none is left; tells which survived. */
-export const kill = (options: Options, which: Which): Effect.Effect<ReadonlyArray<string>> => {
+export const kill = (options: Options, isMeant: (traces: Traces) => boolean): Effect.Effect<ReadonlyArray<string>> => {
   const round = Effect.gen(function* () {
-    const pids = yield* find(options, which)
+    const pids = yield* find(options, isMeant)
     if (pids.length === 0) return pids
     yield* ChildProcess.make("sh", ["-c", 'kill -KILL "$@" 2>/dev/null', "sh", ...pids]).pipe(
       options.spawner.exitCode,

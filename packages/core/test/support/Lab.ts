@@ -44,22 +44,29 @@ export const feature = <Id, E = Boom>(
   options: { readonly images?: ReadonlyArray<string>; readonly housekeepInterval?: string } = {}
 ): Feature.Feature<Id, E, never> => {
   const name = key.key.slice(key.key.lastIndexOf("/") + 1).toLowerCase()
-  const step = <A, E, R>(what: string, effect: () => Effect.Effect<A, E, R> | undefined) =>
-    Effect.suspend((): Effect.Effect<unknown, E, R> => {
-      log.push(`${what} ${name}`)
-      return effect() ?? Effect.void
-    })
+  /** A step and what undoes it: when the one is in the log the other will be, wherever it is interrupted. */
+  const pair = <A>(up: string, down: string, undo: () => Effect.Effect<A> | undefined) =>
+    Effect.acquireRelease(
+      Effect.sync(() => log.push(`${up} ${name}`)),
+      () =>
+        Effect.suspend((): Effect.Effect<unknown> => {
+          log.push(`${down} ${name}`)
+          return undo() ?? Effect.void
+        })
+    )
+  const perhaps = <A, E, R>(effect: () => Effect.Effect<A, E, R> | undefined) =>
+    Effect.suspend((): Effect.Effect<unknown, E, R> => effect() ?? Effect.void)
   return Feature.make(key, {
     images: options.images,
     housekeepInterval: options.housekeepInterval as "1 second" | undefined,
     setup: Effect.gen(function* () {
       const sandbox = yield* Sandbox
-      yield* Effect.addFinalizer(() => step("teardown", () => script.teardown))
-      yield* step("setup", () => script.setup)
+      yield* pair("setup", "teardown", () => script.teardown)
+      yield* perhaps(() => script.setup)
       return {
         session: Effect.gen(function* () {
-          yield* Effect.addFinalizer(() => step("session teardown", () => script.sessionTeardown))
-          yield* step("session", () => script.session)
+          yield* pair("session", "session teardown", () => script.sessionTeardown)
+          yield* perhaps(() => script.session)
           return { name: `${name} in ${sandbox.id}` }
         }),
         housekeep: Effect.suspend((): Effect.Effect<unknown, E> => script.housekeep ?? Effect.void)
@@ -117,18 +124,22 @@ export const ways: ReadonlyArray<Way> = [
  * Runs a test on a driver and a recorder of its own. The environments it makes are closed at its end, and what they
  * have done must be well formed.
  */
-export const run = <A, E>(
-  test: Effect.Effect<
-    A,
-    E,
-    TestDriver.TestDriver | SandboxDriver | EventRecorder | Scope.Scope | Layer.Success<typeof EventRecorder.layer>
-  >
+export const run = <A, E>(test: Effect.Effect<A, E, Services>) => runWith(test, checkEvents)
+
+/** The same without a look at the events: only the instances must be gone. */
+export const runUnchecked = <A, E>(test: Effect.Effect<A, E, Services>) => runWith(test, () => {})
+
+type Services = TestDriver.TestDriver | SandboxDriver | Layer.Success<typeof EventRecorder.layer> | Scope.Scope
+
+const runWith = <A, E>(
+  test: Effect.Effect<A, E, Services>,
+  check: (events: ReadonlyArray<SandboxEvent.SandboxEvent>) => void
 ) =>
   Effect.gen(function* () {
     const value = yield* Effect.scoped(test)
     const driver = yield* TestDriver.TestDriver
     assert.deepStrictEqual(driver.alive(), [], "I7 instances are left")
-    checkEvents(yield* (yield* EventRecorder).events)
+    check(yield* (yield* EventRecorder).events)
     return value
   }).pipe(Effect.provide(Layer.mergeAll(TestDriver.layer, EventRecorder.layer)))
 

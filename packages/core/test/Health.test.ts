@@ -1,0 +1,582 @@
+import {
+  Environment,
+  EnvironmentOutageError,
+  EventRecorder,
+  Feature,
+  Sandbox,
+  SandboxStateError,
+  type SandboxEvent
+} from "@effect-sandbox/core"
+import { assert, it } from "@effect/vitest"
+import { Context, Deferred, Effect, Exit, Fiber, Random, References, Schedule, Scope } from "effect"
+import { TestClock } from "effect/testing"
+import * as Lab from "./support/Lab.ts"
+import * as TestDriver from "./support/TestDriver.ts"
+
+const { Boom, One } = Lab
+const here = Effect.map(Sandbox, ({ id }) => id)
+const image = { images: ["base"], id: "env", keepaliveInterval: 0 } as const
+const counts = (env: Lab.LabEnvironment | Environment.Environment<never>) =>
+  Effect.map(env.stats, ({ images }) => images[0]?.counts)
+
+const pings = (calls: ReadonlyArray<string>) => calls.filter((call) => call.startsWith("ping")).length
+
+it.effect("H1 sandboxes are pinged at their interval, ready or in a session; a failure takes them offline", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    const env = yield* Environment.make({ ...image, pool: 1, keepaliveInterval: "10 seconds" })
+    yield* TestClock.adjust("30 seconds")
+    assert.strictEqual(pings(driver.calls), 3)
+    const busy = yield* Effect.forkChild(Effect.exit(env.withSession({}, Effect.never)), { startImmediately: true })
+    yield* TestClock.adjust("20 seconds")
+    assert.strictEqual(pings(driver.calls), 5)
+    driver.faults.ping = (spec) =>
+      spec.generation === 0 ? Effect.fail(TestDriver.stateError(spec.sandboxId, "ping")) : Effect.void
+    yield* TestClock.adjust("10 seconds")
+    const error = Lab.failure(yield* Fiber.join(busy))
+    assert.instanceOf(error, SandboxStateError)
+    assert.strictEqual(error.operation, "ping")
+    assert.strictEqual(yield* env.withSession({}, here), "env/base:0:1")
+  }).pipe(Lab.run)
+)
+
+it.effect("H1 a feature's housekeeping runs at its interval, and its failure takes the sandbox offline", () =>
+  Effect.gen(function* () {
+    let rounds = 0
+    const one: Lab.Script = { housekeep: Effect.sync(() => rounds++) }
+    const env = yield* Lab.make({ one, housekeep: "10 seconds", keepaliveInterval: 0 })
+    yield* TestClock.adjust("35 seconds")
+    assert.strictEqual(rounds, 3)
+    one.housekeep = Effect.fail(new Boom({ what: "housekeeping" }))
+    yield* TestClock.adjust("10 seconds")
+    delete one.housekeep
+    assert.strictEqual(yield* env.withSession({}, here), "env/base:0:1")
+    const events = yield* (yield* EventRecorder).events
+    const done = events.filter((event) => event._tag === "FeatureHousekeepingDone" && event.featureId === "test/One")
+    const failed = done.filter((event) => "error" in event && event.error !== undefined)
+    assert.strictEqual(failed.length, 1, "L21 one failure, and no success after it")
+    const counters = done.flatMap((event) =>
+      event._tag === "FeatureHousekeepingDone" && event.sandboxId === "env/base:0:0" ? [event.counter] : []
+    )
+    assert.deepStrictEqual(counters, [0, 1, 2, 3], "L21 counters advance by one")
+  }).pipe(Lab.run)
+)
+
+it.effect("H1 L23 no check during set-up or teardown: they interrupt one that runs", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    let checking = false
+    const during: Array<string> = []
+    const note = (what: string) => Effect.sync(() => checking && during.push(what))
+    const one: Lab.Script = { session: note("session"), sessionTeardown: note("teardown"), setup: note("setup") }
+    driver.faults.ping = () =>
+      Effect.acquireUseRelease(
+        Effect.sync(() => {
+          checking = true
+        }),
+        () => Effect.sleep("4 seconds"),
+        () =>
+          Effect.sync(() => {
+            checking = false
+          })
+      )
+    const env = yield* Lab.make({ one, keepaliveInterval: "5 seconds", proactiveSessionSetup: false })
+    for (let i = 0; i < 20; i++) {
+      yield* TestClock.adjust("700 millis")
+      const session = yield* Effect.forkChild(env.withSession({}, Effect.sleep("900 millis")), {
+        startImmediately: true
+      })
+      yield* TestClock.adjust("900 millis")
+      yield* Fiber.join(session)
+    }
+    assert.isAbove(pings(driver.calls), 1)
+    assert.deepStrictEqual(during, [])
+  }).pipe(Lab.run)
+)
+
+it.effect("F19 H1 slow is not dead: only `missedPings` in a row condemn, and none of an earlier generation", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    const env = yield* Environment.make({
+      ...image,
+      pool: 1,
+      keepaliveInterval: "10 seconds",
+      pingTimeout: "1 second",
+      missedPings: 3
+    })
+    driver.faults.ping = () => Effect.sleep("5 seconds")
+    yield* TestClock.adjust("24 seconds")
+    driver.faults.ping = () => Effect.void
+    yield* TestClock.adjust("30 seconds")
+    assert.strictEqual(yield* env.withSession({}, here), "env/base:0:0", "two slow pings, then an answer")
+    driver.faults.ping = (spec) => (spec.generation === 0 ? Effect.never : Effect.void)
+    yield* TestClock.adjust("50 seconds")
+    assert.strictEqual(yield* env.withSession({}, here), "env/base:0:1")
+    yield* TestClock.adjust("5 minutes")
+    assert.strictEqual(yield* env.withSession({}, here), "env/base:0:1")
+  }).pipe(Lab.run)
+)
+
+it.effect("L20 a defect in a ping does not end housekeeping", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    const env = yield* Environment.make({ ...image, pool: 2, keepaliveInterval: "10 seconds" })
+    driver.faults.ping = (spec) => (spec.sandboxId === "env/base:0:0" ? Effect.die(new Error("bug")) : Effect.void)
+    yield* TestClock.adjust("11 seconds")
+    assert.deepStrictEqual((yield* counts(env))?.Ready, 2)
+    const before = pings(driver.calls)
+    yield* TestClock.adjust("10 seconds")
+    assert.strictEqual(pings(driver.calls) - before, 2)
+  }).pipe(Lab.run)
+)
+
+it.effect("H2 F21 a death is noticed at once, and the sandbox replaced in its slot under the next generation", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    const env = yield* Environment.make({ ...image, pool: 3 })
+    yield* driver.kill("env/base:1:0")
+    yield* Lab.settle
+    assert.sameMembers([...driver.alive()], ["env/base:0:0", "env/base:1:1", "env/base:2:0"])
+    assert.strictEqual((yield* env.stats).images[0]?.replaced, 1)
+  }).pipe(Lab.run)
+)
+
+it.effect("H2 what could not be replaced at once is made up for by housekeeping", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    let isBroken = false
+    const one: Lab.Script = {
+      setup: Effect.suspend(() => (isBroken ? Effect.fail(new Boom({ what: "setup" })) : Effect.void))
+    }
+    const env = yield* Lab.make({ one, pool: 2, keepaliveInterval: 0, housekeepInterval: "30 seconds" })
+    isBroken = true
+    yield* driver.kill("env/base:0:0")
+    yield* Lab.settle
+    assert.strictEqual((yield* counts(env))?.Ready, 1)
+    isBroken = false
+    yield* TestClock.adjust("31 seconds")
+    assert.strictEqual((yield* counts(env))?.Ready, 2)
+  }).pipe(Lab.run)
+)
+
+it.effect("H3 F22 an outage is retried by the schedule, told in events and stats, and over at the first success", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    const env = yield* Environment.make({
+      ...image,
+      pool: { min: 0, max: 4 },
+      outageRetry: Schedule.spaced("10 seconds"),
+      outageGracePeriod: "1 hour"
+    })
+    driver.faults.create = (spec) => Effect.fail(TestDriver.stateError(spec.sandboxId, "create"))
+    const users = yield* Effect.forEach([1, 2, 3], () =>
+      Effect.forkChild(env.withSession({}, here), { startImmediately: true })
+    )
+    yield* TestClock.adjust("100 seconds")
+    const attempts = driver.calls.filter((call) => call.startsWith("create")).length
+    assert.isAtMost(attempts, 14, "no tight loop")
+    const outage = (yield* env.stats).images[0]?.outage
+    assert.strictEqual(outage?.durationMillis, 100_000)
+    driver.faults.create = () => Effect.void
+    yield* TestClock.adjust("10 seconds")
+    yield* Fiber.joinAll(users)
+    assert.isUndefined((yield* env.stats).images[0]?.outage)
+    const events = yield* (yield* EventRecorder).events
+    const tags = events.map((event) => event._tag).filter((tag) => tag.startsWith("ImageOutage"))
+    assert.deepStrictEqual(tags, ["ImageOutageStarted", "ImageOutageEnded"])
+  }).pipe(Lab.run)
+)
+
+it.effect(
+  "H3 L6 past the grace period waiters fail, new ones at once, until a background attempt succeeds; other images go on",
+  () =>
+    Effect.gen(function* () {
+      const driver = yield* TestDriver.TestDriver
+      const env = yield* Environment.make({
+        ...image,
+        images: ["base", "good"],
+        pool: { min: 0, max: 4 },
+        outageRetry: Schedule.spaced("10 seconds"),
+        outageGracePeriod: "1 minute"
+      })
+      driver.faults.create = (spec) =>
+        spec.image === "base" ? Effect.fail(TestDriver.stateError(spec.sandboxId, "create")) : Effect.void
+      const waiting = yield* Effect.forkChild(Effect.exit(env.withSession({}, here)), { startImmediately: true })
+      yield* TestClock.adjust("59 seconds")
+      assert.isUndefined(waiting.pollUnsafe())
+      assert.strictEqual(yield* env.withSession({ image: "good" }, here), "env/good:0:0")
+      yield* TestClock.adjust("1 second")
+      const error = Lab.failure(yield* Fiber.join(waiting))
+      assert.instanceOf(error, EnvironmentOutageError)
+      assert.strictEqual(error.offlineMillis, 60_000)
+      assert.instanceOf(Lab.failure(yield* Effect.exit(env.withSession({}, here))), EnvironmentOutageError)
+      assert.strictEqual(yield* env.withSession({ image: "good" }, here), "env/good:0:0")
+      driver.faults.create = () => Effect.void
+      yield* TestClock.adjust("10 seconds")
+      assert.match(yield* env.withSession({}, here), /^env\/base:/)
+      assert.strictEqual(yield* env.status, "Online")
+    }).pipe(Lab.run)
+)
+
+it.effect("H3 onOutage: shutdown ends the environment instead", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    const env = yield* Environment.make({
+      ...image,
+      pool: { min: 0, max: 1 },
+      onOutage: "shutdown",
+      outageGracePeriod: "1 minute"
+    })
+    driver.faults.create = (spec) => Effect.fail(TestDriver.stateError(spec.sandboxId, "create"))
+    const waiting = yield* Effect.forkChild(Effect.exit(env.withSession({}, here)), { startImmediately: true })
+    yield* TestClock.adjust("2 minutes")
+    assert.isTrue(Exit.isFailure(yield* Fiber.join(waiting)))
+    assert.strictEqual(yield* env.status, "Offline")
+  }).pipe(Lab.run)
+)
+
+it.effect("H3 L22 a user error neither begins nor ends an outage, nor moves its clock", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    const one: Lab.Script = { setup: Effect.fail(new Boom({ what: "setup" })) }
+    const env = yield* Lab.make({
+      one,
+      keepaliveInterval: 0,
+      pool: { min: 0, max: 2 },
+      outageRetry: Schedule.spaced("10 seconds"),
+      outageGracePeriod: "1 hour"
+    })
+    assert.instanceOf(Lab.failure(yield* Effect.exit(env.withSession({}, here))), Boom)
+    assert.isUndefined((yield* env.stats).images[0]?.outage)
+    driver.faults.create = (spec) => Effect.fail(TestDriver.stateError(spec.sandboxId, "create"))
+    const waiting = yield* Effect.forkChild(Effect.exit(env.withSession({}, here)), { startImmediately: true })
+    yield* TestClock.adjust("25 seconds")
+    driver.faults.create = () => Effect.void
+    yield* TestClock.adjust("10 seconds")
+    assert.instanceOf(Lab.failure(yield* Fiber.join(waiting)), Boom)
+    assert.isAtLeast((yield* env.stats).images[0]?.outage?.durationMillis ?? 0, 35_000)
+  }).pipe(Lab.run)
+)
+
+class Host extends Context.Service<Host, { readonly n: number }>()("test/Host") {}
+const host = (log: Array<string>, housekeep: Effect.Effect<unknown, unknown> = Effect.void) =>
+  Feature.host(Host, {
+    housekeepInterval: "10 seconds",
+    setup: Effect.gen(function* () {
+      yield* Effect.acquireRelease(
+        Effect.sync(() => log.push("host up")),
+        () => Effect.sync(() => log.push("host down"))
+      )
+      return { session: Effect.succeed({ n: 1 }), housekeep }
+    })
+  })
+
+it.effect("H4 host features are set up before the first sandbox and torn down after the last", () =>
+  Effect.gen(function* () {
+    const log: Array<string> = []
+    const features = [Lab.feature(One, log, {}), host(log)] as const
+    const env = yield* Environment.make({ ...image, pool: 1, features })
+    assert.strictEqual(
+      yield* env.withSession(
+        {},
+        Effect.map(Host, ({ n }) => n)
+      ),
+      1
+    )
+    yield* env.shutdown
+    assert.strictEqual(log[0], "host up")
+    assert.strictEqual(log.at(-1), "host down")
+    assert.include(log, "teardown one")
+  }).pipe(Lab.run)
+)
+
+it.effect("H4 a failing housekeeping of a host feature shuts the environment down", () =>
+  Effect.gen(function* () {
+    const log: Array<string> = []
+    let fails = false
+    const check = Effect.suspend(() => (fails ? Effect.fail("broken") : Effect.void))
+    const env = yield* Environment.make({ ...image, pool: 1, features: [host(log, check)] })
+    yield* TestClock.adjust("35 seconds")
+    assert.strictEqual(yield* env.status, "Online")
+    fails = true
+    yield* TestClock.adjust("10 seconds")
+    assert.strictEqual(yield* env.status, "Offline")
+    assert.strictEqual(log.at(-1), "host down")
+  }).pipe(Lab.run)
+)
+
+it.effect(
+  "H5 L12 L13 shutdown does its work once, every caller waits for all of it, and it ends in Offline at once",
+  () =>
+    Effect.gen(function* () {
+      const driver = yield* TestDriver.TestDriver
+      const env = yield* Environment.make({ ...image, pool: 4, keepaliveInterval: "1 hour", concurrency: 2 })
+      let at = 0
+      let most = 0
+      driver.faults.destroy = () =>
+        Effect.acquireUseRelease(
+          Effect.sync(() => {
+            most = Math.max(most, ++at)
+          }),
+          () => Effect.sleep("1 second"),
+          () => Effect.sync(() => at--)
+        )
+      const callers = yield* Effect.forEach([1, 2, 3], () =>
+        Effect.forkChild(
+          Effect.andThen(
+            env.shutdown,
+            Effect.sync(() => driver.alive().length)
+          ),
+          { startImmediately: true }
+        )
+      )
+      const impatient = yield* Effect.forkChild(env.shutdown, { startImmediately: true })
+      yield* Fiber.interrupt(impatient)
+      assert.strictEqual(yield* env.status, "ShuttingDown")
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual(yield* Effect.forEach(callers, Fiber.join), [0, 0, 0])
+      assert.strictEqual(yield* env.status, "Offline")
+      assert.strictEqual(most, 2, "in parallel, bounded")
+      assert.strictEqual(driver.calls.filter((call) => call.startsWith("destroy")).length, 4)
+      const closed = yield* Effect.flip(env.withSession({}, Effect.void))
+      assert.strictEqual(closed._tag, "EnvironmentClosedError")
+    }).pipe(Lab.run)
+)
+
+it.effect("H5 shutdown ends running sessions and returns after every event was handled", () =>
+  Effect.gen(function* () {
+    const env = yield* Environment.make({ ...image, pool: 2 })
+    const users = yield* Effect.forEach([1, 2], () =>
+      Effect.forkChild(Effect.exit(env.withSession({}, Effect.never)), { startImmediately: true })
+    )
+    yield* env.shutdown
+    for (const user of users) {
+      assert.propertyVal(Lab.failure(yield* Fiber.join(user)), "_tag", "EnvironmentClosedError")
+    }
+    const events: ReadonlyArray<SandboxEvent.SandboxEvent> = yield* (yield* EventRecorder).events
+    assert.strictEqual(events.at(-1)?._tag, "EnvironmentShutDown")
+  }).pipe(Lab.run)
+)
+
+it.effect("L8 a sandbox that comes up while the environment stops is taken down, pooled or not", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    for (const pool of [0, { min: 0, max: 3 }]) {
+      driver.faults.create = () => Effect.uninterruptible(Effect.sleep("10 seconds"))
+      const env = yield* Environment.make({ ...image, id: `env${JSON.stringify(pool)}`, pool })
+      const user = yield* Effect.forkChild(Effect.exit(env.withSession({}, here)), { startImmediately: true })
+      yield* TestClock.adjust("1 second")
+      const stopping = yield* Effect.forkChild(env.shutdown, { startImmediately: true })
+      yield* TestClock.adjust("10 seconds")
+      yield* Fiber.join(stopping)
+      assert.isTrue(Exit.isFailure(yield* Fiber.join(user)))
+      assert.deepStrictEqual(driver.alive(), [])
+      assert.strictEqual((yield* env.stats).ledger.live, 0)
+    }
+  }).pipe(Lab.run)
+)
+
+it.effect("L9 a failed start leaves nothing behind", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    let n = 0
+    const one: Lab.Script = {
+      setup: Effect.suspend(() => (++n === 3 ? Effect.fail(new Boom({ what: "third" })) : Effect.sleep("1 second")))
+    }
+    const starting = yield* Effect.forkChild(
+      Effect.exit(Effect.scoped(Lab.make({ one, pool: 5, keepaliveInterval: 0 })))
+    )
+    yield* TestClock.adjust("5 seconds")
+    assert.instanceOf(Lab.failure(yield* Fiber.join(starting)), Boom)
+    assert.deepStrictEqual(driver.alive(), [])
+  }).pipe(Lab.run)
+)
+
+it.effect("L9 stopping during the start ends it, and the environment does not come online", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    driver.faults.create = () => Effect.sleep("10 seconds")
+    const scope = yield* Scope.make()
+    const starting = yield* Effect.forkChild(Scope.provide(Environment.make({ ...image, pool: 3 }), scope))
+    yield* TestClock.adjust("1 second")
+    yield* Fiber.interrupt(starting)
+    yield* Scope.close(scope, Exit.void)
+    assert.deepStrictEqual(driver.alive(), [])
+    const events = yield* (yield* EventRecorder).events
+    assert.strictEqual(events.at(-1)?._tag, "EnvironmentShutDown")
+  }).pipe(Lab.run)
+)
+
+it.effect("L10 F23 a sandbox that cannot be destroyed does not keep the others, and is reported as leaked", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    const env = yield* Environment.make({ ...image, pool: 20 })
+    driver.faults.destroy = (spec) => (spec.slot === 7 ? Effect.die(new Error("device busy")) : Effect.void)
+    yield* env.shutdown
+    const { ledger } = yield* env.stats
+    assert.deepStrictEqual(ledger, { created: 20, destroyed: 20, live: 0, leaked: 1 })
+    const events = yield* (yield* EventRecorder).events
+    const shutDown = events.filter((event) => event._tag === "SandboxShutDown")
+    assert.strictEqual(shutDown.length, 20)
+    const failed = shutDown.filter((event) => event.error !== undefined)
+    assert.deepStrictEqual(
+      failed.map((event) => [event.sandboxId, event.error?.message]),
+      [["env/base:7:0", "device busy"]]
+    )
+  }).pipe(Lab.run)
+)
+
+it.effect("L11 an ending session does not bring a stopped sandbox back", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    const release = yield* Deferred.make<void>()
+    const one: Lab.Script = { sessionTeardown: Deferred.await(release) }
+    const env = yield* Lab.make({ one, keepaliveInterval: 0 })
+    const user = yield* Effect.forkChild(Effect.exit(env.withSession({}, Effect.void)), { startImmediately: true })
+    yield* Lab.settle
+    assert.strictEqual((yield* counts(env))?.ExitingSession, 1)
+    const stopping = yield* Effect.forkChild(env.shutdown, { startImmediately: true })
+    yield* Deferred.succeed(release, undefined)
+    yield* Fiber.join(stopping)
+    yield* Fiber.join(user)
+    const lines = yield* (yield* EventRecorder).lines
+    assert.isFalse(
+      lines.slice(lines.findIndex((line) => line.includes("ExitingSession"))).some((line) => line.includes("-> Ready"))
+    )
+    assert.deepStrictEqual(driver.alive(), [])
+  }).pipe(Lab.run)
+)
+
+it.effect("L17 housekeeping that fails under a session ends it with the state error", () =>
+  Effect.gen(function* () {
+    const one: Lab.Script = {}
+    const env = yield* Lab.make({ one, housekeep: "10 seconds", keepaliveInterval: 0 })
+    const user = yield* Effect.forkChild(Effect.exit(env.withSession({}, Effect.never)), { startImmediately: true })
+    one.housekeep = Effect.fail(new Boom({ what: "check" }))
+    yield* TestClock.adjust("10 seconds")
+    assert.instanceOf(Lab.failure(yield* Fiber.join(user)), SandboxStateError)
+    delete one.housekeep
+  }).pipe(Lab.run)
+)
+
+it.effect("F24 stats and status answer while everything hangs", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    const env = yield* Environment.make({ ...image, pool: 2, keepaliveInterval: "1 second", pingTimeout: "1 hour" })
+    driver.faults.ping = () => Effect.never
+    driver.faults.reset = () => Effect.never
+    const user = yield* Effect.forkChild(env.withSession({}, Effect.uninterruptible(Effect.sleep("1 hour"))), {
+      startImmediately: true
+    })
+    yield* TestClock.adjust("10 seconds")
+    assert.strictEqual((yield* counts(env))?.InSession, 1)
+    assert.strictEqual(yield* env.status, "Online")
+    assert.strictEqual(yield* env.withSession({}, here), "env/base:1:0", "another sandbox is not held up")
+    yield* TestClock.adjust("1 hour")
+    yield* Fiber.join(user)
+    driver.faults.reset = () => Effect.void
+  }).pipe(Lab.run)
+)
+
+/** A life with everything in it; tells what happened as lines. */
+const life = Effect.gen(function* () {
+  const driver = yield* TestDriver.TestDriver
+  driver.faults.create = () => Effect.flatMap(Random.nextIntBetween(1, 50), (millis) => Effect.sleep(millis))
+  const env = yield* Lab.make({ pool: { min: 1, max: 3 }, keepaliveInterval: "1 second" }).pipe((starting) =>
+    Effect.flatMap(Effect.forkChild(starting, { startImmediately: true }), (fiber) =>
+      Effect.andThen(TestClock.adjust("1 second"), Fiber.join(fiber))
+    )
+  )
+  const users = yield* Effect.forEach(Array.from({ length: 20 }), () =>
+    Effect.forkChild(
+      Effect.gen(function* () {
+        yield* Effect.sleep(yield* Random.nextIntBetween(0, 500))
+        const kind = yield* Random.nextIntBetween(0, 4)
+        const body = Effect.gen(function* () {
+          yield* Effect.sleep(yield* Random.nextIntBetween(0, 300))
+          if (kind === 1) return yield* new Boom({ what: "body" })
+          if (kind === 2) return yield* TestDriver.stateError(yield* here, "body")
+          if (kind === 3) yield* driver.kill(yield* here)
+          if (kind === 3) yield* Effect.never
+        })
+        yield* Effect.exit(env.withSession({}, body))
+      })
+    )
+  )
+  yield* TestClock.adjust("20 seconds")
+  yield* Fiber.joinAll(users)
+  const { ledger } = yield* env.stats
+  assert.strictEqual(ledger.created - ledger.destroyed - ledger.live, 0)
+  return yield* (yield* EventRecorder).lines
+})
+
+it.effect("I10 the same seed gives the same run", () =>
+  Effect.gen(function* () {
+    const run = (seed: string) => life.pipe(Lab.run, Random.withSeed(seed))
+    const first = yield* run("a")
+    assert.isAbove(first.length, 100)
+    assert.deepStrictEqual(yield* run("a"), first)
+    assert.notDeepEqual(yield* run("b"), first)
+  })
+)
+
+it.effect("I1 I2 I3 I4 I5 I6 I7 I8 I9 random lives are well formed, whatever the seed", () =>
+  Effect.gen(function* () {
+    for (let seed = 0; seed < 40; seed++) yield* life.pipe(Lab.run, Random.withSeed(`life ${seed}`))
+  })
+)
+
+const sweep = Array.from({ length: 62 }, (_, index) => index + 3)
+
+it.effect(
+  "F28 I1 I7 interrupted at any step of acquire, session start, body, end or shutdown, nothing is stranded",
+  () =>
+    Effect.gen(function* () {
+      for (const maxOps of sweep) {
+        for (const proactiveSessionSetup of [true, false]) {
+          const scenario = Effect.gen(function* () {
+            const driver = yield* TestDriver.TestDriver
+            const env = yield* Lab.make({ pool: { min: 1, max: 2 }, proactiveSessionSetup, keepaliveInterval: 0 })
+            const user = yield* Effect.forkChild(
+              Effect.provideService(env.withSession({}, Effect.yieldNow), References.MaxOpsBeforeYield, maxOps)
+            )
+            for (let i = 0; i < maxOps % 12; i++) yield* Effect.yieldNow
+            yield* Fiber.interrupt(user)
+            yield* Lab.settle
+            const { images, ledger, sessions } = yield* env.stats
+            assert.strictEqual(sessions, 0, `maxOps ${maxOps}`)
+            assert.strictEqual(images[0]?.waiters, 0)
+            assert.strictEqual(images[0]?.counts.Ready, ledger.live, `stranded at ${maxOps}: ${JSON.stringify(images)}`)
+            for (let i = 0; i < 3; i++) yield* env.withSession({}, Effect.void)
+            const stopping = yield* Effect.forkChild(
+              Effect.provideService(env.shutdown, References.MaxOpsBeforeYield, maxOps)
+            )
+            yield* Effect.yieldNow
+            yield* Fiber.interrupt(stopping)
+            yield* env.shutdown
+            assert.deepStrictEqual(driver.alive(), [])
+          })
+          yield* Lab.run(scenario)
+        }
+      }
+    })
+)
+
+it.effect("F28 I1 L9 a start that is interrupted at any step leaves nothing", () =>
+  Effect.gen(function* () {
+    for (const maxOps of sweep) {
+      const scenario = Effect.gen(function* () {
+        const driver = yield* TestDriver.TestDriver
+        const starting = yield* Effect.forkChild(
+          Effect.scoped(
+            Effect.provideService(Lab.make({ pool: 3, keepaliveInterval: 0 }), References.MaxOpsBeforeYield, maxOps)
+          )
+        )
+        for (let i = 0; i < maxOps % 17; i++) yield* Effect.yieldNow
+        yield* Fiber.interrupt(starting)
+        assert.deepStrictEqual(driver.alive(), [], `maxOps ${maxOps}`)
+      })
+      yield* Lab.run(scenario)
+    }
+  })
+)

@@ -2,6 +2,7 @@ import {
   CallLifetime,
   Environment,
   EnvironmentClosedError,
+  type EnvironmentConfig,
   EventRecorder,
   Feature,
   FeatureNotApplicableError,
@@ -209,16 +210,14 @@ for (const way of Lab.ways) {
   it.effect(`I3 each session has a service of its own (${way.name})`, () =>
     Effect.gen(function* () {
       let sessions = 0
+      const one = Feature.make(One, {
+        setup: Effect.succeed({ session: Effect.sync(() => ({ name: `session ${++sessions}` })) })
+      })
       const env = yield* Environment.make({
         id: "env",
         images: ["base"],
         pool: 1,
-        features: [
-          Feature.make(One, {
-            setup: Effect.succeed({ session: Effect.sync(() => ({ name: `session ${++sessions}` })) })
-          }),
-          Lab.feature(Two, [], {})
-        ]
+        features: [one, Lab.feature(Two, [], {})]
       })
       const name = Effect.map(One, (one) => one.name)
       const first = yield* way.open(env, {}, Effect.all([name, name]))
@@ -280,12 +279,8 @@ it.effect("X1 withFeature takes the first image that has the feature, or the nam
 it.effect("X1 a feature's service can have another key than its name", () =>
   Effect.gen(function* () {
     const recorder = yield* EventRecorder
-    const env = yield* Environment.make({
-      id: "env",
-      images: ["base"],
-      pool: 1,
-      features: [Feature.make(One, { id: "shell", setup: Effect.succeed({ session: Effect.succeed({ name: "a" }) }) })]
-    })
+    const one = Feature.make(One, { id: "shell", setup: Effect.succeed({ session: Effect.succeed({ name: "a" }) }) })
+    const env = yield* Environment.make({ id: "env", images: ["base"], pool: 1, features: [one] })
     assert.strictEqual(yield* env.withFeature(One, ({ name }) => Effect.succeed(name)), "a")
     assert.include(yield* recorder.lines, `${base(0)} feature shell set up`)
   }).pipe(Lab.run)
@@ -294,26 +289,20 @@ it.effect("X1 a feature's service can have another key than its name", () =>
 it.effect("V4 F6 what a feature does in its sandbox bears its name, and says in which phase it failed", () =>
   Effect.gen(function* () {
     const recorder = yield* EventRecorder
-    const env = yield* Environment.make({
-      id: "env",
-      images: ["base"],
-      pool: 1,
-      features: [
-        Feature.make(One, {
-          setup: Effect.gen(function* () {
-            const sandbox = yield* Sandbox
-            yield* sandbox.exec("true")
-            return {
-              session: Effect.gen(function* () {
-                const inside = yield* Sandbox
-                yield* Effect.ignore(inside.activity("warm up", Effect.fail("cold")))
-                return { name: "one" }
-              })
-            }
+    const one = Feature.make(One, {
+      setup: Effect.gen(function* () {
+        const sandbox = yield* Sandbox
+        yield* sandbox.exec("true")
+        return {
+          session: Effect.gen(function* () {
+            const inside = yield* Sandbox
+            yield* Effect.ignore(inside.activity("warm up", Effect.fail("cold")))
+            return { name: "one" }
           })
-        })
-      ]
+        }
+      })
     })
+    const env = yield* Environment.make({ id: "env", images: ["base"], pool: 1, features: [one] })
     yield* env.withSession({ id: "s" }, Effect.void)
     const activities = (yield* recorder.events).flatMap((event) =>
       event._tag === "FeatureActivity" ? [[event.featureId as string, event.name, event.error?.message]] : []
@@ -336,23 +325,17 @@ it.effect("S1 the driver is told what belongs to a sandbox's set-up and what to 
       Effect.flatMap(ChildProcessSpawner.ChildProcessSpawner, (spawner) =>
         spawner.exitCode(ChildProcess.make(command, []))
       )
-    const env = yield* Environment.make({
-      id: "env",
-      images: ["base"],
-      pool: 1,
-      features: [
-        Feature.make(One, {
-          housekeepInterval: "1 second",
-          setup: Effect.gen(function* () {
-            yield* Effect.all([touch("setup"), run("true"), spawn("true")])
-            return {
-              session: Effect.as(Effect.all([touch("session"), run("true"), spawn("true")]), { name: "one" }),
-              housekeep: touch("housekeep")
-            }
-          })
-        })
-      ]
+    const one = Feature.make(One, {
+      housekeepInterval: "1 second",
+      setup: Effect.gen(function* () {
+        yield* Effect.all([touch("setup"), run("true"), spawn("true")])
+        return {
+          session: Effect.as(Effect.all([touch("session"), run("true"), spawn("true")]), { name: "one" }),
+          housekeep: touch("housekeep")
+        }
+      })
     })
+    const env = yield* Environment.make({ id: "env", images: ["base"], pool: 1, features: [one] })
     const caller = yield* fork(env.withSession({}, Effect.andThen(touch("body"), Effect.sleep("1500 millis"))))
     yield* TestClock.adjust("2 seconds")
     yield* Fiber.join(caller)
@@ -375,9 +358,9 @@ it.effect("I1 what a feature needs from outside comes from the environment's lay
         return { session: Effect.map(Licence, ({ key }) => ({ name: `${licence.key}, ${key}` })) }
       })
     })
-    class Lab2 extends Environment.Service<Lab2>()("lab2", { images: ["base"], pool: 1, features: [feature] }) {}
-    const name = yield* Lab2.withFeature(One, (one) => Effect.succeed(one.name)).pipe(
-      Effect.provide(Lab2.layer.pipe(Layer.provide(Layer.succeed(Licence, { key: "secret" }))))
+    class Licensed extends Environment.Service<Licensed>()("licensed", { images: ["base"], pool: 1, features: [feature] }) {}
+    const name = yield* Licensed.withFeature(One, (one) => Effect.succeed(one.name)).pipe(
+      Effect.provide(Licensed.layer.pipe(Layer.provide(Layer.succeed(Licence, { key: "secret" }))))
     )
     assert.strictEqual(name, "secret, secret")
   }).pipe(Lab.run)
@@ -386,12 +369,8 @@ it.effect("I1 what a feature needs from outside comes from the environment's lay
 it.effect("S1 paths that a feature makes are those of its sandbox, and start in the workspace", () =>
   Effect.gen(function* () {
     const resolve = Effect.map(Path.Path, (path) => path.resolve("data.csv"))
-    const env = yield* Environment.make({
-      id: "env",
-      images: ["base"],
-      pool: 1,
-      features: [Feature.make(One, { setup: Effect.map(resolve, (name) => ({ session: Effect.succeed({ name }) })) })]
-    })
+    const one = Feature.make(One, { setup: Effect.map(resolve, (name) => ({ session: Effect.succeed({ name }) })) })
+    const env = yield* Environment.make({ id: "env", images: ["base"], pool: 1, features: [one] })
     assert.deepStrictEqual(yield* env.withSession({}, Effect.all([resolve, Effect.map(One, ({ name }) => name)])), [
       "/workspace/data.csv",
       "/workspace/data.csv"
@@ -427,7 +406,7 @@ const reportingShell = Feature.make(Shell, {
   })
 })
 
-const shellLab = (feature: Feature.Feature<Shell, never, never>) =>
+const shellLab = <E>(feature: Feature.Feature<Shell, E, never>) =>
   Environment.make({ id: "env", images: ["base"], pool: 1, features: [feature] })
 
 it.effect(
@@ -435,7 +414,7 @@ it.effect(
   () =>
     Effect.gen(function* () {
       const driver = yield* TestDriver.TestDriver
-      const env = yield* shellLab(Effect.isEffect(reportingShell) ? assert.fail() : (reportingShell as never))
+      const env = yield* shellLab(reportingShell)
       const caller = yield* fork(
         env.withSession(
           {},
@@ -461,7 +440,7 @@ it.effect(
   () =>
     Effect.gen(function* () {
       const driver = yield* TestDriver.TestDriver
-      const env = yield* shellLab(reportingShell as never)
+      const env = yield* shellLab(reportingShell)
       yield* env.withSession({}, Effect.void)
       yield* Lab.settle
       yield* driver.endProcess("daemon", 1)
@@ -474,7 +453,7 @@ it.effect(
 it.effect("F34 S1 a process of a feature's set-up lasts over the sessions and ends with the sandbox", () =>
   Effect.gen(function* () {
     const driver = yield* TestDriver.TestDriver
-    const env = yield* shellLab(reportingShell as never)
+    const env = yield* shellLab(reportingShell)
     for (let i = 0; i < 3; i++) {
       yield* env.withSession({}, Effect.void)
       yield* Lab.settle
@@ -506,7 +485,7 @@ it.effect("F34 a feature can restart its own process: nobody in the session noti
         return { session: Effect.succeed({ evaluate: Effect.map(Ref.get(starts), (n) => `start ${n}`) }) }
       })
     })
-    const env = yield* shellLab(feature as never)
+    const env = yield* shellLab(feature)
     const body = Effect.gen(function* () {
       const { evaluate } = yield* Shell
       const before = yield* evaluate
@@ -596,9 +575,9 @@ const hostFeature = <Id>(
   })
 }
 
-const hostLab = (
-  features: ReadonlyArray<Feature.Feature<Host | Other | Lab.One, Lab.Boom, never>>,
-  options: Omit<Parameters<typeof Environment.make>[0], "features"> = {}
+const hostLab = <const F extends ReadonlyArray<Feature.Any>>(
+  features: F,
+  options: Omit<EnvironmentConfig.Options, "features"> = {}
 ) => Environment.make({ id: "env", images: ["base"], pool: 1, ...options, features })
 
 it.effect("H4 I1 host features are set up before the first sandbox and torn down after the last, in reverse", () =>
@@ -608,7 +587,7 @@ it.effect("H4 I1 host features are set up before the first sandbox and torn down
       hostFeature(Host, calls),
       Lab.feature(Lab.One, calls, {}),
       hostFeature(Other, calls)
-    ] as never)
+    ])
     yield* env.shutdown
     assert.deepStrictEqual(
       calls.filter((call) => !call.startsWith("reset")),
@@ -638,7 +617,7 @@ it.effect("H4 X5 a host feature whose set-up fails fails the start, and what was
     const log: Array<string> = []
     const boom = new Boom({ what: "host" })
     const exit = yield* Effect.exit(
-      hostLab([hostFeature(Host, log), hostFeature(Other, log, { setup: Effect.fail(boom) })] as never)
+      hostLab([hostFeature(Host, log), hostFeature(Other, log, { setup: Effect.fail(boom) })])
     )
     assert.strictEqual(Lab.failure(exit), boom)
     assert.deepStrictEqual(log, ["host setup host", "host setup other", "host teardown other", "host teardown host"])
@@ -650,7 +629,7 @@ it.effect("H4 a host feature whose housekeeping fails shuts the environment down
   Effect.gen(function* () {
     const recorder = yield* EventRecorder
     const script: Lab.Script = {}
-    const env = yield* hostLab([hostFeature(Host, [], script, "5 seconds")] as never)
+    const env = yield* hostLab([hostFeature(Host, [], script, "5 seconds")])
     const user = yield* fork(env.withSession({}, Effect.never))
     yield* TestClock.adjust("12 seconds")
     assert.strictEqual(yield* env.status, "Online")
@@ -669,7 +648,7 @@ it.effect("H4 a host feature whose housekeeping fails shuts the environment down
 
 it.effect("H4 H5 L12 shutdown does not wait for the next housekeeping of a host feature", () =>
   Effect.gen(function* () {
-    const env = yield* hostLab([hostFeature(Host, [], { housekeep: Effect.never }, "5 seconds")] as never)
+    const env = yield* hostLab([hostFeature(Host, [], { housekeep: Effect.never }, "5 seconds")])
     yield* TestClock.adjust("7 seconds")
     const shutdown = yield* fork(env.shutdown)
     yield* Lab.settle
@@ -682,7 +661,7 @@ it.effect("H4 X6 the teardown of host features never stops half-way, and shutdow
     const recorder = yield* EventRecorder
     const log: Array<string> = []
     const broken = { teardown: Effect.die(new Boom({ what: "teardown" })) }
-    const env = yield* hostLab([hostFeature(Host, log, broken), hostFeature(Other, log, broken)] as never)
+    const env = yield* hostLab([hostFeature(Host, log, broken), hostFeature(Other, log, broken)])
     yield* env.shutdown
     assert.deepStrictEqual(log.slice(-2), ["host teardown other", "host teardown host"])
     assert.includeMembers(
@@ -713,7 +692,7 @@ it.effect("H4 L19 a host feature is used without a sandbox", () =>
 it.effect("L19 concurrent sessions of a host feature are separate, with sandboxes and without", () =>
   Effect.gen(function* () {
     const log: Array<string> = []
-    const env = yield* hostLab([hostFeature(Host, log)] as never, { pool: { min: 0, max: 4 } })
+    const env = yield* hostLab([hostFeature(Host, log)], { pool: { min: 0, max: 4 } })
     const name = Effect.gen(function* () {
       const before = yield* Host
       yield* Effect.sleep("1 second")
@@ -817,10 +796,9 @@ it.effect("V1 L19 sessions of host features without a sandbox are told in events
 
 it.effect("F5 X1 withFeature on a host feature does not drop the image that was asked for", () =>
   Effect.gen(function* () {
-    const env = yield* hostLab([hostFeature(Host, [])] as never)
+    const env = yield* hostLab([hostFeature(Host, [])])
     // Either a session on that image, or an error: not silence.
     const exit = yield* Effect.exit(env.withFeature(Host, () => Effect.serviceOption(Sandbox), { image: "nowhere" }))
     assert.isTrue(Exit.isFailure(exit), "an unknown image was accepted and ignored")
   }).pipe(Lab.run)
 )
-void Two

@@ -27,22 +27,22 @@ export class One extends Context.Service<One, { readonly name: string }>()("test
 export class Two extends Context.Service<Two, { readonly name: string }>()("test/Two") {}
 
 /** What a scripted feature does, each after it was written to the log. Can be changed while the environment runs. */
-export interface Script<E = Boom> {
-  setup?: Effect.Effect<unknown, E, Feature.SetupServices>
+export interface Script {
+  setup?: Effect.Effect<unknown, Boom, Feature.SetupServices>
   /** Finalizers cannot fail, only die. */
   teardown?: Effect.Effect<unknown>
-  session?: Effect.Effect<unknown, E, Feature.SetupServices>
+  session?: Effect.Effect<unknown, Boom, Feature.SetupServices>
   sessionTeardown?: Effect.Effect<unknown>
-  housekeep?: Effect.Effect<unknown, E>
+  housekeep?: Effect.Effect<unknown, Boom>
 }
 
 /** A sandbox feature that does what its script says. */
-export const feature = <Id, E = Boom>(
+export const feature = <Id>(
   key: Context.Key<Id, { readonly name: string }>,
   log: Array<string>,
-  script: Script<E>,
+  script: Script,
   options: { readonly images?: ReadonlyArray<string>; readonly housekeepInterval?: string } = {}
-): Feature.Feature<Id, E, never> => {
+): Feature.Feature<Id, Boom, never> => {
   const name = key.key.slice(key.key.lastIndexOf("/") + 1).toLowerCase()
   /** A step and what undoes it: when the one is in the log the other will be, wherever it is interrupted. */
   const pair = <A>(up: string, down: string, undo: () => Effect.Effect<A> | undefined) =>
@@ -69,7 +69,7 @@ export const feature = <Id, E = Boom>(
           yield* perhaps(() => script.session)
           return { name: `${name} in ${sandbox.id}` }
         }),
-        housekeep: Effect.suspend((): Effect.Effect<unknown, E> => script.housekeep ?? Effect.void)
+        housekeep: Effect.suspend((): Effect.Effect<unknown, Boom> => script.housekeep ?? Effect.void)
       }
     })
   })

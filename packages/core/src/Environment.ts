@@ -149,7 +149,10 @@ export interface Environment<F> {
     options: SessionOptions,
     body: Effect.Effect<A, E, R>
   ) => Effect.Effect<A, E | WithSessionError<F>, Exclude<R, SessionServices | Feature.Id<F>>>
-  /** Runs `use` in a session on the first image that the feature applies to, or without a sandbox for a host feature. */
+  /**
+   * Runs `use` in a session on the first image that the feature applies to; for a host feature without a sandbox, unless
+   * an image is asked for.
+   */
   readonly withFeature: <Id extends Feature.Id<F>, S, A, E, R>(
     key: Context.Key<Id, S>,
     use: (service: S) => Effect.Effect<A, E, R>,
@@ -281,7 +284,7 @@ const facade = <F>(runtime: environmentRuntime.EnvironmentRuntime): Environment<
   ): Effect.Effect<A, E | WithSessionError<F>, Exclude<R, Provided>> => {
     const feature = runtime.config.features.find((one) => one.key === key.key)
     const body = Effect.flatMap(key, use)
-    if (feature?.kind !== "host") {
+    if (feature?.kind !== "host" || options.image !== undefined) {
       // `Id` is one of `Provided`, which the compiler cannot see through `Exclude`.
       return typed(withSession<A, E, R | Id>({ ...options, features: feature === undefined ? [] : [feature] }, body))
     }

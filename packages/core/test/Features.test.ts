@@ -358,7 +358,11 @@ it.effect("I1 what a feature needs from outside comes from the environment's lay
         return { session: Effect.map(Licence, ({ key }) => ({ name: `${licence.key}, ${key}` })) }
       })
     })
-    class Licensed extends Environment.Service<Licensed>()("licensed", { images: ["base"], pool: 1, features: [feature] }) {}
+    class Licensed extends Environment.Service<Licensed>()("licensed", {
+      images: ["base"],
+      pool: 1,
+      features: [feature]
+    }) {}
     const name = yield* Licensed.withFeature(One, (one) => Effect.succeed(one.name)).pipe(
       Effect.provide(Licensed.layer.pipe(Layer.provide(Layer.succeed(Licence, { key: "secret" }))))
     )
@@ -583,11 +587,7 @@ const hostLab = <const F extends ReadonlyArray<Feature.Any>>(
 it.effect("H4 I1 host features are set up before the first sandbox and torn down after the last, in reverse", () =>
   Effect.gen(function* () {
     const { calls } = yield* TestDriver.TestDriver
-    const env = yield* hostLab([
-      hostFeature(Host, calls),
-      Lab.feature(Lab.One, calls, {}),
-      hostFeature(Other, calls)
-    ])
+    const env = yield* hostLab([hostFeature(Host, calls), Lab.feature(Lab.One, calls, {}), hostFeature(Other, calls)])
     yield* env.shutdown
     assert.deepStrictEqual(
       calls.filter((call) => !call.startsWith("reset")),

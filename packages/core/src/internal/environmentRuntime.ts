@@ -6,6 +6,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as FiberSet from "effect/FiberSet"
 import * as Option from "effect/Option"
 import * as Path from "effect/Path"
@@ -304,19 +305,57 @@ export class EnvironmentRuntime implements Engine {
     return Effect.uninterruptibleMask((restore) => {
       if (this.status !== "Online") return Effect.fail(closedError(this))
       const scope = Scope.makeUnsafe()
+      const sessionId = this.newSessionId()
       const session = this.hosts.find((one) => one.feature.id === featureId)?.active?.session
       const setUp: Effect.Effect<Context.Context<never>, unknown> = session === undefined
         ? Effect.succeed(Context.empty())
         : provide(session, Context.add(this.services, Scope.Scope, scope))
-      return Effect.flatMap(Effect.exit(restore(Effect.flatMap(setUp, body))), (exit) =>
-        Effect.flatMap(bounded.close(scope, this.config.teardownTimeout), (cause) => {
-          if (cause === undefined || Exit.isFailure(exit)) return exit
-          const errors = { [featureId]: cause }
-          return Effect.fail(new SessionTeardownError({ sessionId: this.newSessionId(), errors, hasUserError: true }))
+      const facts = (timestamp: number) => ({ ...this.facts(timestamp), featureId, sessionId })
+      const told = (
+        tag: "FeatureSessionSetUp" | "FeatureSessionTornDown",
+        since: number,
+        cause?: Cause.Cause<unknown>
+      ) =>
+        emit(this, (timestamp) => ({
+          _tag: tag,
+          ...facts(timestamp),
+          durationMillis: timestamp - since,
+          error: cause === undefined ? undefined : causeInfo(cause)
+        }))
+      const started = now(this)
+      const run = Effect.onExit(setUp, (exit) =>
+        Effect.sync(() => told("FeatureSessionSetUp", started, Exit.isFailure(exit) ? exit.cause : undefined))
+      ).pipe(Effect.flatMap(body))
+      return Effect.flatMap(Effect.forkChild(run, { startImmediately: true }), (fiber) => {
+        const running = { fiber, ended: Deferred.makeUnsafe<void>(), isStopped: false }
+        this.hostSessions.add(running)
+        const awaited = Effect.onInterrupt(restore(Fiber.await(fiber)), () => Fiber.interrupt(fiber))
+        return Effect.flatMap(Effect.exit(awaited), (outer) => {
+          const exit: Exit.Exit<A, unknown> = Exit.isSuccess(outer) ? outer.value : Exit.failCause(outer.cause)
+          const ending = now(this)
+          return Effect.flatMap(bounded.close(scope, this.config.teardownTimeout), (cause) => {
+            told("FeatureSessionTornDown", ending, cause)
+            this.hostSessions.delete(running)
+            Deferred.doneUnsafe(running.ended, Exit.void)
+            if (Exit.isFailure(exit)) {
+              return running.isStopped && Cause.hasInterruptsOnly(exit.cause) ? Effect.fail(closedError(this)) : exit
+            }
+            if (cause === undefined) return exit
+            return Effect.fail(
+              new SessionTeardownError({ sessionId, errors: { [featureId]: cause }, hasUserError: true })
+            )
+          })
         })
-      )
+      })
     })
   }
+
+  /** Sessions of host features without a sandbox. */
+  private readonly hostSessions = new Set<{
+    readonly fiber: Fiber.Fiber<unknown, unknown>
+    readonly ended: Deferred.Deferred<void>
+    isStopped: boolean
+  }>()
 
   // -------------------------------------------------------------------------------------------------------------------
   // Housekeeping
@@ -411,6 +450,11 @@ export class EnvironmentRuntime implements Engine {
           },
           { concurrency: this.config.concurrency, discard: true }
         )
+        for (const running of this.hostSessions) {
+          running.isStopped = true
+          running.fiber.interruptUnsafe()
+          yield* Effect.timeoutOption(Deferred.await(running.ended), this.config.teardownTimeout)
+        }
         for (const host of this.hosts.toReversed()) {
           const begun = now(this)
           const cause = yield* bounded.close(host.scope, this.config.teardownTimeout)

@@ -20,7 +20,6 @@ import {
   type EnvironmentClosedError,
   FeatureTeardownError,
   hasUserError,
-  isStateError,
   SandboxStateError,
   SessionEndedError,
   type SessionLimitError,
@@ -757,7 +756,10 @@ export class SessionRuntime {
     ) {
       return Effect.fail(this.reason)
     }
-    return Effect.failCause(exit.cause)
+    // What interrupted the body was ours, and is nothing to the caller.
+    const own =
+      this.reason === undefined ? exit.cause.reasons : exit.cause.reasons.filter((one) => !Cause.isInterruptReason(one))
+    return Effect.failCause(Cause.fromReasons(own))
   }
 
   /** Ends the session from outside: whoever runs in it is interrupted and gets the reason. */
@@ -786,8 +788,9 @@ export class SessionRuntime {
 
   /** Interrupts what still runs. */
   private get quiesce(): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      const bodies = [...this.bodies]
+    return Effect.withFiber((self) => {
+      // A body that ends its own session goes on, outside of it.
+      const bodies = [...this.bodies].filter((body) => body !== self)
       for (const body of bodies) body.interruptUnsafe()
       const { teardownTimeout } = this.sandbox.engine.config
       return Effect.andThen(Effect.timeoutOption(Fiber.awaitAll(bodies), teardownTimeout), this.sandbox.quiesce)
@@ -832,21 +835,16 @@ export class SessionRuntime {
     const sessionId = this.id
     if (sessionId === undefined) return
     sandbox.engine.sessions.delete(sessionId)
-    const told =
-      this.reason ??
-      sandbox.stateErrors[0] ??
-      (cause === undefined || Cause.hasInterruptsOnly(cause) ? teardownError : Cause.squash(cause))
+    const told = this.reason ?? sandbox.stateErrors[0] ?? (cause === undefined ? teardownError : undefined)
+    const error = told === undefined ? (cause === undefined ? undefined : causeInfo(cause)) : errorInfo(told)
     emit(sandbox.engine, (timestamp) => ({
       _tag: "SessionEnded",
       ...sandbox.facts(timestamp),
       sessionId,
       durationMillis: timestamp - started,
       lifetimeMillis: timestamp - this.startedAt,
-      error:
-        told === undefined
-          ? undefined
-          : // The state error of another sandbox does not condemn this one.
-            { ...errorInfo(told), isStateError: isStateError(told) && told.sandboxId === sandbox.id }
+      // The state error of another sandbox does not condemn this one.
+      error: error === undefined ? undefined : { ...error, isStateError: sandbox.isCondemned && error.isStateError }
     }))
   }
 

@@ -17,7 +17,7 @@ import { type FeatureId, pathSegment } from "../Id.ts"
 import type { Result } from "../Command.ts"
 import { type ExecError, Sandbox } from "../Sandbox.ts"
 import { CallLifetime, type SandboxInstance } from "../SandboxDriver.ts"
-import { SessionEndedError, UnsupportedOptionError } from "../SandboxError.ts"
+import { SandboxStateError, SessionEndedError, UnsupportedOptionError } from "../SandboxError.ts"
 import { causeInfo, emit, now } from "./engine.ts"
 import { exec } from "./exec.ts"
 import type { SandboxRuntime, SessionRuntime } from "./sandboxRuntime.ts"
@@ -33,15 +33,15 @@ interface User {
   readonly scope: Scope.Scope
 }
 
-const refusal = (user: User, operation: string): SessionEndedError | undefined => {
-  const over = user.session === undefined ? user.sandbox.status === "Offline" : user.session.phase === "ended"
-  return over
-    ? new SessionEndedError({ sandboxId: user.sandbox.id, sessionId: user.session?.id, operation })
-    : undefined
+const refusal = (user: User, operation: string): SessionEndedError | SandboxStateError | undefined => {
+  const { sandbox, session } = user
+  const isOver = session === undefined ? sandbox.status === "Offline" : session.phase === "ended"
+  if (isOver) return new SessionEndedError({ sandboxId: sandbox.id, sessionId: session?.id, operation })
+  return sandbox.death // nothing is sent into a channel that is known to be broken (F4)
 }
 
 /** The same as an error of the platform, for services that can fail with nothing else. */
-const platformRefusal = (error: SessionEndedError, method: string): PlatformError.PlatformError =>
+const platformRefusal = (error: SessionEndedError | SandboxStateError, method: string): PlatformError.PlatformError =>
   PlatformError.systemError({
     _tag: "BadResource",
     module: "Sandbox",
@@ -349,11 +349,24 @@ class SandboxHandle implements SandboxService {
   }
 
   get report(): SandboxService["report"] {
-    return (error) => Effect.sync(() => this.#user.sandbox.condemn(error))
+    const { sandbox, session } = this.#user
+    return (error) =>
+      Effect.sync(() => {
+        // A late finding replaces the sandbox, but does not end the session of who came next (L18).
+        if (session?.phase === "ended" && sandbox.status === "InSession") sandbox.record(error)
+        else sandbox.condemn(error)
+      })
   }
 
-  get ping() {
-    return this.#user.instance.ping
+  get ping(): SandboxService["ping"] {
+    const { instance, sandbox } = this.#user
+    return Effect.suspend(() =>
+      sandbox.status === "Offline"
+        ? Effect.fail(
+            new SandboxStateError({ sandboxId: sandbox.id, operation: "ping", description: "the sandbox is offline" })
+          )
+        : instance.ping
+    )
   }
 
   get service(): SandboxService["service"] {

@@ -38,6 +38,8 @@ export class TestDriver extends Context.Service<
     readonly calls: Array<string>
     /** The largest number of instances that were ever alive or being created at once. */
     readonly peak: () => number
+    /** The same for the sandboxes of one image. */
+    readonly peakOf: (image: string) => number
     /** Makes a sandbox die by itself. */
     readonly kill: (id: string) => Effect.Effect<void>
     /** Fails when the sandbox dies. */
@@ -52,12 +54,31 @@ export class TestDriver extends Context.Service<
 export const stateError = (sandboxId: SandboxId, operation: string, description = "told to"): SandboxStateError =>
   new SandboxStateError({ sandboxId, operation, description })
 
+/** A hook that does something on the n-th call (1 is the first), and nothing on the others. */
+export const onNth = (n: number, hook: Hook): Hook => {
+  let calls = 0
+  return (spec) => Effect.suspend(() => (++calls === n ? hook(spec) : Effect.void))
+}
+
+/** A hook that fails with a state error. */
+export const fails =
+  (operation: string): Hook =>
+  (spec) =>
+    Effect.fail(stateError(spec.sandboxId, operation))
+
 export const layer: Layer.Layer<TestDriver | SandboxDriver> = Layer.effectContext(
   Effect.sync(() => {
     const deaths = new Map<string, Deferred.Deferred<never, SandboxStateError>>()
     const calls: Array<string> = []
     let peak = 0
     let creating = 0
+    const places = new Map<string, number>()
+    const peaks = new Map<string, number>()
+    const occupy = (image: string, change: 1 | -1): void => {
+      const now = (places.get(image) ?? 0) + change
+      places.set(image, now)
+      peaks.set(image, Math.max(now, peaks.get(image) ?? 0))
+    }
     const ok: Hook = () => Effect.void
     const faults: Faults = {
       create: ok,
@@ -77,6 +98,7 @@ export const layer: Layer.Layer<TestDriver | SandboxDriver> = Layer.effectContex
         const died = yield* Effect.acquireRelease(
           Effect.sync(() => {
             creating--
+            occupy(spec.image, 1)
             const died = Deferred.makeUnsafe<never, SandboxStateError>()
             deaths.set(spec.sandboxId, died)
             return died
@@ -85,6 +107,7 @@ export const layer: Layer.Layer<TestDriver | SandboxDriver> = Layer.effectContex
             Effect.suspend(() => {
               calls.push(`destroy ${spec.sandboxId}`)
               deaths.delete(spec.sandboxId)
+              occupy(spec.image, -1)
               return faults.destroy(spec)
             })
         )
@@ -125,6 +148,7 @@ export const layer: Layer.Layer<TestDriver | SandboxDriver> = Layer.effectContex
       calls,
       alive: () => [...deaths.keys()],
       peak: () => peak,
+      peakOf: (image) => peaks.get(image) ?? 0,
       lifetimes: processes.lifetimes,
       awaitDeath: (id) =>
         Effect.suspend(() => {

@@ -11,7 +11,8 @@ import {
   SessionTeardownError
 } from "@effect-sandbox/core"
 import { assert, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Exit, Fiber, FileSystem, Layer, Path, Ref, Schema, Scope } from "effect"
+import type { Scope } from "effect"
+import { Context, Deferred, Effect, Exit, Fiber, FileSystem, Layer, Path, Ref, Schema } from "effect"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"
 import { TestClock } from "effect/testing"
 import * as Lab from "./support/Lab.ts"

@@ -1,4 +1,5 @@
-import { CommandUser, Environment, LocalDriver, Sandbox, SandboxDriver } from "@effect-sandbox/core"
+import type { LocalDriver} from "@effect-sandbox/core";
+import { CommandUser, Environment, Sandbox, SandboxDriver } from "@effect-sandbox/core"
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Deferred, Effect, Exit, Fiber, FileSystem, Layer, PlatformError, Sink, Stream } from "effect"

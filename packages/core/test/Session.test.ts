@@ -1,5 +1,5 @@
+import type { Command } from "@effect-sandbox/core"
 import {
-  Command,
   DuplicateSessionError,
   Environment,
   EnvironmentClosedError,

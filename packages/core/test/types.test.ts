@@ -24,7 +24,18 @@ import {
 } from "@effect-sandbox/core"
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { it } from "@effect/vitest"
-import { type Config, Context, Effect, FileSystem, Layer, Path, Schema, type Scope, type Stream } from "effect"
+import {
+  type Config,
+  Context,
+  Effect,
+  FileSystem,
+  Layer,
+  Path,
+  type PlatformError,
+  Schema,
+  type Scope,
+  type Stream
+} from "effect"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"
 import { expectTypeOf } from "vitest"
 
@@ -171,6 +182,7 @@ it("DESIGN 2 a feature must make the service of its key", () => {
   })
   // @ts-expect-error there is no session
   Feature.make(Shell, { setup: Effect.succeed({}) })
+  expectTypeOf<Feature.Id<typeof Shell.feature>>().toEqualTypeOf<Shell>()
 })
 
 it("DESIGN 2 features can be written in the list of an environment", () => {
@@ -264,13 +276,7 @@ it("DESIGN 2 an environment as a value has the same types", () => {
 it("X1 X2 the errors of a session are precise: the library's, the features' own, the body's", () => {
   const program = Lab.withSession({}, solve)
   expectTypeOf<ErrorOf<typeof program>>().toEqualTypeOf<
-    | Acquire
-    | Interrupt
-    | Teardown
-    | SetupError
-    | SessionError
-    | SyntaxError
-    | import("effect/PlatformError").PlatformError
+    Acquire | Interrupt | Teardown | SetupError | SessionError | SyntaxError | PlatformError.PlatformError
   >()
   const bare = Bare.withSession({}, Effect.fail(new BodyError()))
   expectTypeOf<ErrorOf<typeof bare>>().toEqualTypeOf<Acquire | Interrupt | Teardown | BodyError>()
@@ -322,7 +328,7 @@ it("DESIGN 2 stats, status, events and shutdown never fail and need the environm
 
 it("X1 options are checked by the compiler: no unknown names, no wrong values", () => {
   const options: EnvironmentConfig.Options = { images: ["a"], pool: { min: 1 }, acquireTimeout: "5 seconds" }
-  void options
+  expectTypeOf(options).toExtend<EnvironmentConfig.Settings>()
   void (() => {
     // @ts-expect-error there is no such option
     void Environment.make({ images: ["a"], pooool: 1 })

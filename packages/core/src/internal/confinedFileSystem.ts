@@ -107,7 +107,7 @@ export const make = (files: FileSystem.FileSystem, path: Path.Path, places: Plac
       method,
       options?.directory ?? places.temporary,
       writing,
-      (directory) => use({ ...(options ?? {}), directory } as O & { readonly directory: string }) // `O` has nothing but options
+      (directory) => use({ ...options, directory } as O & { readonly directory: string }) // `O` has nothing but options
     )
 
   return FileSystem.make({

@@ -4,7 +4,8 @@
  */
 import { type Environment, Sandbox, type SandboxStatus } from "@effect-sandbox/core"
 import { assert } from "@effect/vitest"
-import { Clock, Context, Deferred, Effect, Exit, Fiber, Metric, type Scope } from "effect"
+import type { Fiber} from "effect";
+import { Clock, Context, Deferred, Effect, Exit, Metric, type Scope } from "effect"
 import { TestClock } from "effect/testing"
 
 /** Lets everything run that needs no time. */

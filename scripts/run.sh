@@ -30,13 +30,14 @@ usage: sh scripts/run.sh <task> [arguments]
   examples      run every examples/*.ts
   pack          pack the packages, check the tarballs, and use them as a user would
   docs          API reference into docs/api
+  docs:check    compile the code in the documentation, and follow its links
   ci            what a submission must pass
 TEXT
 }
 
 # Everything that decides what node_modules holds.
 fingerprint() {
-  cat pnpm-lock.yaml pnpm-workspace.yaml package.json packages/*/package.json examples/package.json bench/package.json \
+  cat pnpm-lock.yaml pnpm-workspace.yaml package.json packages/*/package.json examples/package.json bench/package.json docs/package.json \
     | cksum
 }
 
@@ -94,7 +95,7 @@ examples() {
 task=${1:-}
 [ $# -eq 0 ] || shift
 case "$task" in
-  install | start | test | check | lint | format | format:check | build | bench | examples | pack | docs) install ;;
+  install | start | test | check | lint | format | format:check | build | bench | examples | pack | docs | docs:check) install ;;
   ci) exec bash .ci/run ;;
   '' | help | -h | --help) usage; exit 0 ;;
   *) usage; die "unknown task: $task" ;;
@@ -115,5 +116,6 @@ case "$task" in
   bench) exec node --expose-gc bench/main.ts "$@" ;;
   examples) examples ;;
   pack) build; exec node scripts/pack-check.ts "$@" ;;
-  docs) exec typedoc "$@" ;;
+  docs) exec docs/node_modules/.bin/typedoc --options typedoc.json "$@" ;;
+  docs:check) exec node scripts/check-docs.ts "$@" ;;
 esac

@@ -1101,6 +1101,116 @@ it.effect("X6 I1 the scope of `session` closes what else hangs on it although th
 )
 
 // ---------------------------------------------------------------------------------------------------------------------
+// X2 to X6 together
+// ---------------------------------------------------------------------------------------------------------------------
+
+const bug = new TypeError("bug")
+const boom = new Boom({ what: "body" })
+const stateOf = (id: Sandbox["Service"]["id"]) => TestDriver.stateError(id, "body")
+
+/** How bodies end, and whether the sandbox is condemned by it. */
+const bodies: {
+  readonly [name: string]: { readonly body: Effect.Effect<string, unknown, Sandbox>; readonly condemns: boolean }
+} = {
+  success: { body: Effect.succeed("value"), condemns: false },
+  failure: { body: Effect.fail(boom), condemns: false },
+  defect: { body: Effect.die(bug), condemns: false },
+  interruption: { body: Effect.interrupt, condemns: false },
+  "failure and defect": { body: Effect.failCause(Cause.combine(Cause.fail(boom), Cause.die(bug))), condemns: false },
+  "state error": { body: Effect.flatMap(Sandbox, ({ id }) => Effect.fail(stateOf(id))), condemns: true },
+  "state error as a defect": { body: Effect.flatMap(Sandbox, ({ id }) => Effect.die(stateOf(id))), condemns: true },
+  "another's state error": { body: Effect.fail(stateOf(SandboxId.make("another"))), condemns: false },
+  report: {
+    body: Effect.flatMap(Sandbox, (s) => Effect.andThen(s.report(stateOf(s.id)), Effect.never)),
+    condemns: true
+  }
+}
+
+const state = TestDriver.stateError(SandboxId.make(base(0)), "teardown")
+const teardowns: { readonly [name: string]: Effect.Effect<unknown> | undefined } = {
+  none: undefined,
+  "user error": Effect.die(broken),
+  "state error": Effect.die(state),
+  both: Effect.failCause(Cause.combine(Cause.die(state), Cause.die(broken))),
+  interruption: Effect.interrupt
+}
+
+/** What an effect ended with: its value, or every reason in order. */
+const endOf = (exit: Exit.Exit<unknown, unknown>): unknown =>
+  Exit.isSuccess(exit)
+    ? exit.value
+    : exit.cause.reasons.map((reason) =>
+        Cause.isFailReason(reason)
+          ? `failed: ${String(reason.error)}`
+          : Cause.isDieReason(reason)
+            ? `died: ${String(reason.defect)}`
+            : "interrupted"
+      )
+
+for (const way of Lab.ways) {
+  for (const [name, { body, condemns }] of Object.entries(bodies)) {
+    it.effect(`X2 X3 X4 X6 I9 L16 a body's ${name}, with every kind of teardown (${way.name})`, () =>
+      Effect.gen(function* () {
+        for (const pool of [1, 0]) {
+          for (const [session, sessionTeardown] of Object.entries(teardowns)) {
+            for (const [feature, teardown] of Object.entries(teardowns)) {
+              const where = `pool ${pool}, session teardown: ${session}, teardown: ${feature}`
+              yield* Effect.gen(function* () {
+                const two: Lab.Script = {}
+                if (sessionTeardown !== undefined) two.sessionTeardown = sessionTeardown
+                if (teardown !== undefined) two.teardown = teardown
+                const env = yield* Lab.make({ pool, two })
+                const exit = yield* Effect.exit(way.open(env, {}, body))
+                delete two.sessionTeardown
+                yield* Lab.settle
+                delete two.teardown
+
+                const raises = (kind: string) => kind === "user error" || kind === "both"
+                const ofSession = name === "success" && raises(session)
+                const ofFeature = name === "success" && !ofSession && pool === 0 && raises(feature)
+                if (ofSession || ofFeature) {
+                  const error = way.name === "session" ? Lab.defect(exit) : Lab.failure(exit)
+                  if (ofSession) assert.instanceOf(error, SessionTeardownError, where)
+                  else assert.instanceOf(error, FeatureTeardownError, where)
+                } else {
+                  // Nothing but what the body ends with by itself.
+                  const alone = body.pipe(
+                    Effect.provideService(Sandbox, {
+                      id: SandboxId.make(base(0)),
+                      report: (error: SandboxStateError) => Effect.fail(error)
+                    } as unknown as Sandbox["Service"])
+                  )
+                  assert.deepStrictEqual(endOf(exit), endOf(yield* Effect.exit(alone)), where)
+                }
+                const isReplaced = pool === 0 || condemns || session !== "none"
+                assert.strictEqual(yield* env.withSession({}, here), base(isReplaced ? 1 : 0), where)
+              }).pipe(Lab.run)
+            }
+          }
+        }
+      })
+    )
+  }
+}
+
+it.effect("X4 X6 a user error of one body in a session leaves the session and its other bodies alone", () =>
+  Effect.gen(function* () {
+    const env = yield* Lab.make()
+    yield* Effect.scoped(
+      Effect.gen(function* () {
+        const session = yield* env.session()
+        const other = yield* Effect.forkChild(session.run(Effect.as(Effect.sleep("1 second"), "fine")))
+        assert.strictEqual(Lab.failure(yield* Effect.exit(session.run(Effect.fail(boom)))), boom)
+        assert.strictEqual(Lab.defect(yield* Effect.exit(session.run(Effect.die(bug)))), bug)
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual(yield* Fiber.join(other), "fine")
+        assert.strictEqual(yield* session.run(here), base(0))
+      })
+    )
+  }).pipe(Lab.run)
+)
+
+// ---------------------------------------------------------------------------------------------------------------------
 // X6 without a sandbox
 // ---------------------------------------------------------------------------------------------------------------------
 

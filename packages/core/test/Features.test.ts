@@ -774,6 +774,53 @@ it.effect("H5 L19 shutdown ends sessions on host features, too, before it tears 
   }).pipe(Lab.run)
 )
 
+it.effect.each([
+  ["at once", Effect.void],
+  ["later", Effect.sleep(1)]
+] as const)("H5 L14 L19 who uses a host feature may shut the environment down: %s", ([, before]) =>
+  Effect.gen(function* () {
+    const log: Array<string> = []
+    const env = yield* Environment.make({ id: "env", features: [hostFeature(Host, log)] })
+    const user = yield* fork(env.withFeature(Host, () => Effect.andThen(before, env.shutdown)))
+    yield* TestClock.adjust(1)
+    assert.deepStrictEqual(log.slice(2), ["host session teardown host 1", "host teardown host"])
+    assert.instanceOf(Lab.failure(yield* Fiber.await(user)), EnvironmentClosedError)
+    assert.strictEqual(yield* env.status, "Offline")
+  }).pipe(Lab.run)
+)
+
+it.effect("H5 L19 a user of a host feature that cannot be interrupted does not keep the environment for ever", () =>
+  Effect.gen(function* () {
+    const log: Array<string> = []
+    const go = yield* Deferred.make<void>()
+    const env = yield* Environment.make({
+      id: "env",
+      features: [hostFeature(Host, log)],
+      teardownTimeout: "10 seconds"
+    })
+    const user = yield* fork(env.withFeature(Host, () => Effect.uninterruptible(Deferred.await(go))))
+    yield* Lab.settle
+    const shutdown = yield* fork(env.shutdown)
+    yield* TestClock.adjust("10 seconds")
+    assert.isDefined(shutdown.pollUnsafe())
+    yield* Deferred.succeed(go, undefined)
+    yield* Fiber.await(user)
+    assert.deepStrictEqual([...log].sort(), [
+      "host session host 1",
+      "host session teardown host 1",
+      "host setup host",
+      "host teardown host"
+    ])
+  }).pipe(Lab.run)
+)
+
+it.effect("L19 H4 a host feature is used beside a sandbox when an image is asked for", () =>
+  Effect.gen(function* () {
+    const env = yield* hostLab([hostFeature(Host, [])])
+    assert.strictEqual(yield* env.withFeature(Host, () => here, { image: "base" }), base(0))
+  }).pipe(Lab.run)
+)
+
 it.effect("X1 L19 a host feature of an environment that was shut down is refused", () =>
   Effect.gen(function* () {
     const env = yield* Environment.make({ id: "env", features: [hostFeature(Host, [])] })

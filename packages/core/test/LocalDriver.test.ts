@@ -1,4 +1,4 @@
-import type { LocalDriver} from "@effect-sandbox/core";
+import type { LocalDriver } from "@effect-sandbox/core"
 import { CommandUser, Environment, Sandbox, SandboxDriver } from "@effect-sandbox/core"
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"

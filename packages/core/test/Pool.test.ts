@@ -1,32 +1,385 @@
-import { Environment, LoadBalancer, SandboxId } from "@effect-sandbox/core"
+import { EnvironmentClosedError, EnvironmentOverloadError, Environment, Sandbox, Session } from "@effect-sandbox/core"
 import { assert, it } from "@effect/vitest"
-import { Arbitrary, Effect, Fiber, Schedule, Schema } from "effect"
+import { Deferred, Effect, Exit, Fiber, Random, Scope } from "effect"
 import { TestClock } from "effect/testing"
-import { countsOf, errorOf, hold, settle, statsOf } from "./support/Probe.ts"
+import * as Lab from "./support/Lab.ts"
 import * as TestDriver from "./support/TestDriver.ts"
 
-/** A pool of one image that nobody pings. */
-const lab = (options: Omit<Parameters<typeof Environment.make>[0], "features"> = {}) =>
-  Environment.make({ id: "env", images: ["base"], keepaliveInterval: 0, ...options })
+const here = Effect.map(Sandbox, ({ id }) => id)
+const image = { images: ["base"], id: "env", keepaliveInterval: 0 } as const
 
-const test = TestDriver.TestDriver
-
-const run = <E, R>(body: Effect.Effect<unknown, E, R>) => Effect.provide(body, TestDriver.layer)
-
-// ---------------------------------------------------------------------------------------------------------------------
-// P1
-// ---------------------------------------------------------------------------------------------------------------------
-
-it.effect("P1 a number is how many sandboxes there are: no fewer and no more", () =>
+/** A session that stays open until it is told to end. */
+const hold = (env: Environment.Environment<never>, options: Environment.SessionOptions = {}) =>
   Effect.gen(function* () {
-    const driver = yield* test
-    const env = yield* lab({ pool: 3 })
-    assert.deepStrictEqual(driver.alive(), ["env/base:0:0", "env/base:1:0", "env/base:2:0"])
-    assert.deepStrictEqual(yield* countsOf(env), { Ready: 3 })
-    for (let i = 0; i < 5; i++) yield* hold(env)
-    yield* settle
-    const stats = yield* statsOf(env)
-    assert.deepInclude(stats, { min: 3, max: 3, waiters: 2 })
-    assert.strictEqual(driver.peakOf("base"), 3)
-  }).pipe(run)
+    const release = yield* Deferred.make<void>()
+    const entered = yield* Deferred.make<string>()
+    const fiber = yield* Effect.forkChild(
+      env.withSession(
+        options,
+        Effect.andThen(
+          Effect.flatMap(here, (id) => Deferred.succeed(entered, id)),
+          Deferred.await(release)
+        )
+      ),
+      { startImmediately: true }
+    )
+    return { entered, fiber, end: Effect.andThen(Deferred.succeed(release, undefined), Fiber.await(fiber)) }
+  })
+
+it.effect("P1 `min` sandboxes are brought up at start, bounded in parallel, and kept", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    let at = 0
+    let most = 0
+    driver.faults.create = () =>
+      Effect.acquireUseRelease(
+        Effect.sync(() => {
+          most = Math.max(most, ++at)
+        }),
+        () => Effect.sleep("1 second"),
+        () => Effect.sync(() => at--)
+      )
+    const starting = yield* Effect.forkChild(Environment.make({ ...image, pool: { min: 6, max: 8 }, concurrency: 2 }))
+    yield* TestClock.adjust("3 seconds")
+    const env = yield* Fiber.join(starting)
+    assert.strictEqual(most, 2)
+    assert.deepStrictEqual((yield* env.stats).images[0]?.counts.Ready, 6)
+    yield* driver.kill("env/base:3:0")
+    yield* TestClock.adjust("1 second")
+    assert.deepStrictEqual((yield* env.stats).images[0]?.counts.Ready, 6)
+  }).pipe(Lab.run)
+)
+
+it.effect("P1 an exact id comes first, then the first pattern that matches the whole id", () =>
+  Effect.gen(function* () {
+    const env = yield* Environment.make({
+      ...image,
+      images: ["python:3", "python:3-slim", "my-python:3", "node:24"],
+      pool: { "python:.*": { min: 2, max: 3 }, "python:3": { min: 1, max: 1 }, ".*": { min: 0, max: 7 } }
+    })
+    assert.deepStrictEqual(
+      (yield* env.stats).images.map(({ image, max, min }) => [image, min, max]),
+      [
+        ["python:3", 1, 1],
+        ["python:3-slim", 2, 3],
+        ["my-python:3", 0, 7],
+        ["node:24", 0, 7]
+      ]
+    )
+  }).pipe(Lab.run)
+)
+
+it.effect("P1 a pool of 0 is a sandbox per session, shut down afterwards", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    const env = yield* Environment.make({ ...image, pool: 0 })
+    assert.deepStrictEqual(driver.alive(), [])
+    const first = yield* env.withSession({}, here)
+    assert.deepStrictEqual(driver.alive(), [])
+    assert.notStrictEqual(yield* env.withSession({}, here), first)
+    const both = yield* Effect.all([env.withSession({}, here), env.withSession({}, here)], { concurrency: 2 })
+    assert.notStrictEqual(both[0], both[1])
+    assert.deepStrictEqual((yield* env.stats).ledger, { created: 4, destroyed: 4, live: 0, leaked: 0 })
+  }).pipe(Lab.run)
+)
+
+it.effect("P2 a ready sandbox is taken before the pool grows, round robin", () =>
+  Effect.gen(function* () {
+    const env = yield* Environment.make({ ...image, pool: { min: 3, max: 9 } })
+    const used: Array<string> = []
+    for (let i = 0; i < 6; i++) {
+      used.push(yield* env.withSession({}, here))
+      yield* Lab.settle
+    }
+    assert.deepStrictEqual(used.slice(0, 3), used.slice(3))
+    assert.strictEqual(new Set(used).size, 3)
+    assert.strictEqual((yield* env.stats).ledger.created, 3)
+  }).pipe(Lab.run)
+)
+
+it.effect("P2 whichever comes first serves the waiter: a released sandbox or a grown one", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    const env = yield* Environment.make({ ...image, pool: { min: 1, max: 2 } })
+    const first = yield* hold(env)
+    driver.faults.create = () => Effect.sleep("10 seconds")
+    const second = yield* hold(env)
+    yield* TestClock.adjust("1 second")
+    yield* first.end
+    yield* Lab.settle
+    assert.strictEqual(yield* Deferred.await(second.entered), "env/base:0:0", "the released one")
+    const third = yield* hold(env)
+    yield* TestClock.adjust("9 seconds")
+    assert.strictEqual(yield* Deferred.await(third.entered), "env/base:1:0", "the grown one")
+    yield* second.end
+    yield* third.end
+  }).pipe(Lab.run)
+)
+
+it.effect("P2 I8 L3 waiters are served in order, at once, and all of them", () =>
+  Effect.gen(function* () {
+    const env = yield* Environment.make({ ...image, pool: 2 })
+    const served: Array<number> = []
+    const users = yield* Effect.forEach(Array.from({ length: 64 }), (_, index) =>
+      Effect.forkChild(
+        env.withSession(
+          {},
+          Effect.andThen(
+            Effect.sync(() => served.push(index)),
+            Effect.sleep("1 second")
+          )
+        ),
+        { startImmediately: true }
+      )
+    )
+    assert.strictEqual((yield* env.stats).images[0]?.waiters, 62)
+    yield* TestClock.adjust("32 seconds")
+    yield* Fiber.joinAll(users)
+    assert.deepStrictEqual(
+      served,
+      Array.from({ length: 64 }, (_, index) => index)
+    )
+    assert.strictEqual((yield* env.stats).images[0]?.waiters, 0)
+  }).pipe(Lab.run)
+)
+
+it.effect("P3 I2 L1 F33 never more than `max`, however many race for it", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    driver.faults.create = () => Effect.flatMap(Random.nextIntBetween(0, 20), (millis) => Effect.sleep(millis))
+    const env = yield* Environment.make({ ...image, pool: { min: 0, max: 5 } })
+    const inside = new Map<string, number>()
+    const use = Effect.gen(function* () {
+      const id = yield* here
+      assert.isUndefined(inside.get(id), "I3 F33 two owners")
+      inside.set(id, 1)
+      yield* Effect.sleep(yield* Random.nextIntBetween(0, 30))
+      inside.delete(id)
+    })
+    const users = yield* Effect.forEach(Array.from({ length: 200 }), (_, index) =>
+      Effect.forkChild(Effect.delay(env.withSession({}, use), index % 50))
+    )
+    for (let i = 0; i < 300; i++) {
+      yield* TestClock.adjust("10 millis")
+      const stats = yield* env.stats
+      const pool = stats.images[0]
+      assert.isAtMost(stats.ledger.live, 5)
+      assert.strictEqual(stats.ledger.created - stats.ledger.destroyed - stats.ledger.live, 0)
+      if ((pool?.waiters ?? 0) > 0) assert.strictEqual(pool?.counts.Ready, 0, "I8 a waiter while one is ready")
+    }
+    yield* Fiber.joinAll(users)
+    assert.isAtMost(driver.peak(), 5)
+  }).pipe(Lab.run)
+)
+
+it.effect("P3 no wake-up is lost: a sandbox that goes offline is made up for while someone waits", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    const env = yield* Environment.make({ ...image, pool: 1 })
+    const first = yield* hold(env)
+    const second = yield* hold(env)
+    yield* driver.kill("env/base:0:0")
+    yield* Lab.settle
+    assert.isTrue(Exit.isFailure(yield* Fiber.await(first.fiber)))
+    assert.strictEqual(yield* Deferred.await(second.entered), "env/base:0:1")
+    yield* second.end
+  }).pipe(Lab.run)
+)
+
+it.effect("P4 a waiter gives up after acquireTimeout and says how large the pool is and how long it waited", () =>
+  Effect.gen(function* () {
+    const env = yield* Environment.make({ ...image, pool: 1, acquireTimeout: "3 seconds" })
+    const first = yield* hold(env)
+    const late = yield* Effect.forkChild(Effect.exit(env.withSession({}, Effect.void)), { startImmediately: true })
+    yield* TestClock.adjust("3 seconds")
+    const error = Lab.failure(yield* Fiber.join(late))
+    assert.instanceOf(error, EnvironmentOverloadError)
+    assert.strictEqual(error.poolSize, 1)
+    assert.strictEqual(error.waitedMillis, 3000)
+    assert.strictEqual((yield* env.stats).images[0]?.waiters, 0)
+    yield* first.end
+  }).pipe(Lab.run)
+)
+
+it.effect("P4 an interrupted waiter leaves no trace", () =>
+  Effect.gen(function* () {
+    const env = yield* Environment.make({ ...image, pool: 1 })
+    const first = yield* hold(env)
+    const waiting = yield* hold(env)
+    const last = yield* hold(env)
+    yield* Fiber.interrupt(waiting.fiber)
+    assert.strictEqual((yield* env.stats).images[0]?.waiters, 1)
+    yield* first.end
+    yield* Lab.settle
+    assert.strictEqual(yield* Deferred.await(last.entered), "env/base:0:0")
+    yield* last.end
+    yield* Lab.settle
+    assert.strictEqual((yield* env.stats).images[0]?.counts.Ready, 1)
+  }).pipe(Lab.run)
+)
+
+it.effect("P4 a waiter that is interrupted in the moment it is served gives the sandbox back", () =>
+  Effect.gen(function* () {
+    const env = yield* Environment.make({ ...image, pool: 1 })
+    const first = yield* hold(env)
+    const waiting = yield* hold(env)
+    yield* Deferred.isDone(waiting.entered)
+    const ended = yield* Effect.forkChild(first.end, { startImmediately: true })
+    yield* Fiber.interrupt(waiting.fiber)
+    yield* Fiber.join(ended)
+    yield* Lab.settle
+    assert.strictEqual(yield* env.withSession({}, here), "env/base:0:0")
+  }).pipe(Lab.run)
+)
+
+it.effect("P5 dynamic images only where they are allowed, and `min` is not kept for them", () =>
+  Effect.gen(function* () {
+    const strict = yield* Environment.make({ ...image, id: "strict", pool: { min: 1, max: 1 } })
+    assert.strictEqual(
+      (yield* Effect.flip(strict.withSession({ image: "other" }, Effect.void)))._tag,
+      "UnknownImageError"
+    )
+    const loose = yield* Environment.make({
+      ...image,
+      id: "loose",
+      pool: { min: 2, max: 2 },
+      dynamicImages: ["py.*"],
+      idleTimeToLive: "1 minute"
+    })
+    assert.strictEqual(yield* loose.withSession({ image: "python" }, here), "loose/python:0:0")
+    assert.strictEqual(
+      (yield* Effect.flip(loose.withSession({ image: "a-python" }, Effect.void)))._tag,
+      "UnknownImageError"
+    )
+    const dynamic = (yield* loose.stats).images.find((one) => one.image === "python")
+    assert.strictEqual(dynamic?.min, 0)
+    yield* TestClock.adjust("3 minutes")
+    assert.strictEqual((yield* loose.stats).images.find((one) => one.image === "python")?.counts.Ready, 0)
+  }).pipe(Lab.run)
+)
+
+it.effect("P6 idle sandboxes above `min` are taken down after idleTimeToLive", () =>
+  Effect.gen(function* () {
+    const env = yield* Environment.make({
+      ...image,
+      pool: { min: 1, max: 4 },
+      idleTimeToLive: "1 minute",
+      housekeepInterval: "10 seconds"
+    })
+    const users = yield* Effect.all(Array.from({ length: 4 }, () => hold(env)))
+    yield* Effect.forEach(users, (user) => user.end)
+    yield* Lab.settle
+    assert.strictEqual((yield* env.stats).ledger.live, 4)
+    yield* TestClock.adjust("50 seconds")
+    assert.strictEqual((yield* env.stats).ledger.live, 4)
+    yield* TestClock.adjust("30 seconds")
+    assert.strictEqual((yield* env.stats).ledger.live, 1)
+    yield* TestClock.adjust("10 minutes")
+    assert.strictEqual((yield* env.stats).ledger.live, 1)
+  }).pipe(Lab.run)
+)
+
+it.effect("P6 a sandbox is recycled after maxSessions, and after maxLifetime, never under a session", () =>
+  Effect.gen(function* () {
+    const env = yield* Environment.make({ ...image, pool: 1, maxSessions: 2 })
+    const used: Array<string> = []
+    for (let i = 0; i < 5; i++) {
+      used.push(yield* env.withSession({}, here))
+      yield* Lab.settle
+    }
+    assert.deepStrictEqual(
+      used,
+      [0, 0, 1, 1, 2].map((generation) => `env/base:0:${generation}`)
+    )
+    const old = yield* Environment.make({ ...image, id: "old", pool: 1, maxLifetime: "1 minute" })
+    const long = yield* hold(old)
+    yield* TestClock.adjust("2 minutes")
+    assert.strictEqual((yield* old.stats).images[0]?.counts.InSession, 1)
+    assert.isTrue(Exit.isSuccess(yield* long.end))
+    yield* Lab.settle
+    assert.strictEqual(yield* old.withSession({}, here), "old/base:0:1")
+    yield* TestClock.adjust("2 minutes")
+    assert.strictEqual(yield* old.withSession({}, here), "old/base:0:3", "an idle one goes at housekeeping")
+  }).pipe(Lab.run)
+)
+
+it.effect("L1 min > max is refused", () =>
+  Effect.gen(function* () {
+    const error = yield* Effect.flip(Environment.make({ ...image, pool: { min: 3, max: 2 } }))
+    assert.strictEqual(error._tag, "InvalidConfigurationError")
+    assert.include(error.message, "pool.min")
+  }).pipe(Lab.run)
+)
+
+it.effect("L2 F21 a sandbox that is being taken down, or that died, is never handed out", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    const env = yield* Environment.make({ ...image, pool: { min: 2, max: 2 } })
+    driver.faults.destroy = () => Effect.sleep("5 seconds")
+    yield* driver.kill("env/base:0:0")
+    const used = yield* Effect.all([env.withSession({}, here), env.withSession({}, here)])
+    assert.deepStrictEqual(used, ["env/base:1:0", "env/base:1:0"])
+    yield* TestClock.adjust("5 seconds")
+    driver.faults.destroy = () => Effect.void
+    assert.strictEqual((yield* env.stats).images[0]?.counts.Ready, 2)
+  }).pipe(Lab.run)
+)
+
+it.effect("L4 waiters are woken when the environment stops", () =>
+  Effect.gen(function* () {
+    const env = yield* Environment.make({ ...image, pool: 1 })
+    const first = yield* hold(env)
+    const waiting = yield* hold(env)
+    yield* env.shutdown
+    assert.instanceOf(Lab.failure(yield* Fiber.await(waiting.fiber)), EnvironmentClosedError)
+    assert.instanceOf(Lab.failure(yield* Fiber.await(first.fiber)), EnvironmentClosedError)
+  }).pipe(Lab.run)
+)
+
+it.effect("L5 an unused session effect acquires nothing; a dropped handle goes with its scope", () =>
+  Effect.gen(function* () {
+    const env = yield* Environment.make({ ...image, pool: 1 })
+    void env.session()
+    assert.strictEqual((yield* env.stats).images[0]?.counts.Ready, 1)
+    const scope = yield* Scope.make()
+    yield* Scope.provide(env.session(), scope)
+    assert.strictEqual((yield* env.stats).sessions, 1)
+    yield* Scope.close(scope, Exit.void)
+    yield* Lab.settle
+    assert.strictEqual((yield* env.stats).sessions, 0)
+    assert.strictEqual((yield* env.stats).images[0]?.counts.Ready, 1)
+  }).pipe(Lab.run)
+)
+
+it.effect("L7 sandbox ids never repeat, also not those of failed attempts", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    yield* Environment.make({ ...image, pool: 2 })
+    for (let i = 0; i < 20; i++) {
+      driver.faults.create = (spec) =>
+        i % 3 === 0 ? Effect.fail(TestDriver.stateError(spec.sandboxId, "create")) : Effect.void
+      for (const id of driver.alive()) yield* driver.kill(id)
+      yield* TestClock.adjust("1 minute")
+    }
+    const created = driver.calls.filter((call) => call.startsWith("create "))
+    assert.strictEqual(new Set(created).size, created.length)
+    assert.isAbove(created.length, 20)
+  }).pipe(Lab.run)
+)
+
+it.effect("L7 S2 session ids are long and do not collide", () =>
+  Effect.gen(function* () {
+    const env = yield* Environment.make({ ...image, pool: 1 })
+    const ids = new Set<string>()
+    for (let i = 0; i < 2000; i++)
+      ids.add(
+        yield* env.withSession(
+          {},
+          Effect.map(Session, ({ id }) => id)
+        )
+      )
+    assert.strictEqual(ids.size, 2000)
+    // 24 digits of base 36 that hold 26 bits for each six.
+    for (const id of ids) assert.match(id, /^session-[0-9a-z]{24}$/)
+  }).pipe(Lab.run)
 )

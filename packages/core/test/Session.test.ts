@@ -588,6 +588,54 @@ for (const way of Lab.ways) {
   )
 }
 
+for (const way of Lab.ways) {
+  it.effect(`S4 a body is interrupted also when its caller cannot be (${way.name})`, () =>
+    Effect.gen(function* () {
+      const driver = yield* TestDriver.TestDriver
+      const env = yield* Lab.make()
+      const caller = yield* fork(Effect.uninterruptible(way.open(env, {}, Effect.never)))
+      yield* Lab.settle
+      yield* driver.kill(base(0))
+      yield* Lab.settle
+      assert.isDefined(caller.pollUnsafe(), "it waits on a corpse")
+      assert.instanceOf(Lab.failure(yield* Fiber.await(caller)), SandboxStateError)
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`S5 what a body has forked ends with it, and what it has detached is refused (${way.name})`, () =>
+    Effect.gen(function* () {
+      const driver = yield* TestDriver.TestDriver
+      const env = yield* Lab.make()
+      const late = yield* Deferred.make<unknown>()
+      yield* way.open(
+        env,
+        {},
+        Effect.gen(function* () {
+          yield* Effect.forkChild(Effect.delay(exec("exit", ["1"]), "1 second"))
+          const detached = Effect.delay(Effect.flip(exec("exit", ["2"])), "1 second")
+          yield* Effect.forkDetach(Effect.flatMap(detached, (error) => Deferred.succeed(late, error)))
+        })
+      )
+      yield* TestClock.adjust("2 seconds")
+      assert.instanceOf(yield* Deferred.await(late), SessionEndedError)
+      assert.notInclude(driver.calls, "spawn exit")
+    }).pipe(Lab.run)
+  )
+
+  it.effect(`S2 a body sees what its caller has set (${way.name})`, () =>
+    Effect.gen(function* () {
+      const Setting = Context.Reference<string>("test/Setting", { defaultValue: () => "default" })
+      const env = yield* Lab.make()
+      const program = way.open(
+        env,
+        {},
+        Effect.map(Setting, (setting) => setting)
+      )
+      assert.strictEqual(yield* Effect.provideService(program, Setting, "own"), "own")
+    }).pipe(Lab.run)
+  )
+}
+
 it.effect("S4 all that run in a session are interrupted and get the reason, also who comes later", () =>
   Effect.gen(function* () {
     const driver = yield* TestDriver.TestDriver
@@ -1128,6 +1176,59 @@ it.effect.each([
     yield* TestClock.adjust("1 minute")
     assert.isDefined(caller.pollUnsafe(), "it waits for itself, for ever")
     assert.isTrue(isDone, "it waits for itself, until the time limit of teardown")
+  }).pipe(Lab.run)
+)
+
+it.effect.each([
+  ["at once", Effect.void],
+  ["later", Effect.sleep(1)]
+] as const)("L14 L18 a body that has ended its own session goes on outside of it: %s", ([, before]) =>
+  Effect.gen(function* () {
+    const env = yield* Lab.make()
+    const body = (session: Environment.ActiveSession<Lab.Features>) =>
+      Effect.gen(function* () {
+        yield* before
+        yield* session.close
+        yield* Effect.sleep("1 second")
+        return yield* Effect.flip(exec("true"))
+      })
+    const caller = yield* fork(
+      Effect.scoped(Effect.flatMap(env.session(), (session) => Effect.exit(session.run(body(session)))))
+    )
+    yield* TestClock.adjust("2 seconds")
+    const exit = yield* Fiber.join(caller)
+    assert.instanceOf(Exit.isSuccess(exit) ? exit.value : Cause.pretty(exit.cause), SessionEndedError)
+    assert.strictEqual(yield* env.withSession({}, here), base(0))
+  }).pipe(Lab.run)
+)
+
+it.effect("F25 L14 a body whose session somebody else closes is told so: nobody has interrupted its caller", () =>
+  Effect.gen(function* () {
+    const env = yield* Lab.make()
+    yield* Effect.scoped(
+      Effect.gen(function* () {
+        const session = yield* env.session({ id: "s1" })
+        const caller = yield* fork(session.run(Effect.never))
+        yield* session.close
+        const error = Lab.failure(yield* Fiber.await(caller))
+        assert.instanceOf(error, SessionEndedError)
+        assert.strictEqual(error.sessionId, "s1")
+      })
+    )
+  }).pipe(Lab.run)
+)
+
+it.effect("L14 a body that ends its own session from a fiber of its own does not wait for ever", () =>
+  Effect.gen(function* () {
+    const env = yield* Lab.make({ teardownTimeout: "10 seconds" })
+    const caller = yield* fork(
+      Effect.scoped(
+        Effect.flatMap(env.session(), (session) => Effect.exit(session.run(Effect.timeout(session.close, "1 second"))))
+      )
+    )
+    yield* TestClock.adjust("30 seconds")
+    assert.isDefined(caller.pollUnsafe())
+    assert.strictEqual(yield* env.withSession({}, here), base(0))
   }).pipe(Lab.run)
 )
 

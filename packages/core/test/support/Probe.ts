@@ -4,7 +4,7 @@
  */
 import { type Environment, Sandbox, type SandboxStatus } from "@effect-sandbox/core"
 import { assert } from "@effect/vitest"
-import type { Fiber} from "effect";
+import type { Fiber } from "effect"
 import { Clock, Context, Deferred, Effect, Exit, Metric, type Scope } from "effect"
 import { TestClock } from "effect/testing"
 

@@ -1,0 +1,75 @@
+/**
+ * Packs the packages as they would be published, looks the tarballs over with publint and are-the-types-wrong, and uses
+ * the core as its users will: installed into an empty project, running the README's first example.
+ */
+import { NodeRuntime, NodeServices } from "@effect/platform-node"
+import { Console, Data, Effect, FileSystem, Path, Stream } from "effect"
+import { ChildProcess, ChildProcessSpawner } from "effect/process"
+
+class CheckFailed extends Data.TaggedError("CheckFailed")<{ readonly check: string; readonly output: string }> {
+  override get message() {
+    return `${this.check} failed\n${this.output}`
+  }
+}
+
+const pnpm = "pnpm@12.21.0"
+const peers = { effect: "4.1.0", "@effect/platform-node": "4.1.0" }
+const marker = "<!-- example: first -->"
+
+/** Runs a command and gives its output; fails with all of it. */
+const run = (check: string, cwd: string, command: string, ...args: ReadonlyArray<string>) =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const spawner = yield* ChildProcessSpawner.ChildProcessSpawner
+      const handle = yield* spawner.spawn(ChildProcess.make(command, args, { cwd, extendEnv: true, stdin: "ignore" }))
+      const [code, output] = yield* Effect.all([handle.exitCode, Stream.mkString(Stream.decodeText(handle.all))], {
+        concurrency: 2
+      })
+      if (code !== 0) return yield* new CheckFailed({ check, output })
+      yield* Console.log(`ok  ${check}`)
+      return output
+    })
+  )
+
+const packages = ["core", "testing", "docker-driver"]
+
+const main = Effect.gen(function* () {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const root = path.resolve(import.meta.dirname, "..")
+  const bin = (name: string) => path.join(root, "node_modules/.bin", name)
+  const directory = yield* fs.makeTempDirectoryScoped({ prefix: "pack-check-" })
+
+  const tarballs = new Map<string, string>()
+  for (const name of packages) {
+    const source = path.join(root, "packages", name)
+    const target = path.join(directory, name)
+    yield* fs.makeDirectory(target)
+    yield* run(`pack ${name}`, source, "npx", "--yes", pnpm, "pack", "--pack-destination", target)
+    const tarball = (yield* fs.readDirectory(target)).find((file) => file.endsWith(".tgz"))
+    if (tarball === undefined) return yield* new CheckFailed({ check: `pack ${name}`, output: "no tarball was made" })
+    tarballs.set(name, path.join(target, tarball))
+    yield* run(`publint ${name}`, root, bin("publint"), "run", path.join(target, tarball), "--strict")
+    yield* run(`attw ${name}`, root, bin("attw"), path.join(target, tarball), "--profile", "esm-only")
+  }
+
+  const readme = yield* fs.readFileString(path.join(root, "README.md"))
+  const example = /```ts\n([\s\S]*?)```/.exec(readme.slice(readme.indexOf(marker)))?.[1]
+  if (!readme.includes(marker) || example === undefined) {
+    return yield* new CheckFailed({ check: "first example", output: `README.md has no example after ${marker}` })
+  }
+  const project = path.join(directory, "project")
+  yield* fs.makeDirectory(project)
+  yield* fs.writeFileString(path.join(project, "package.json"), '{ "type": "module", "private": true }')
+  yield* fs.writeFileString(path.join(project, "main.ts"), example)
+  const dependencies = Object.entries(peers).map(([name, version]) => `${name}@${version}`)
+  const install = ["install", "--no-audit", "--no-fund", tarballs.get("core") ?? "", ...dependencies]
+  yield* run("install into an empty project", project, "npm", ...install)
+  const output = yield* run("run the README's first example there", project, bin("node"), "main.ts")
+  if (!output.includes("hello, sandbox")) {
+    return yield* new CheckFailed({ check: "first example", output: `it printed ${JSON.stringify(output)}` })
+  }
+  yield* Console.log("The packages are ready to publish.")
+})
+
+NodeRuntime.runMain(main.pipe(Effect.scoped, Effect.provide(NodeServices.layer)))

@@ -61,6 +61,9 @@ import type { EnvironmentStatus, SandboxStatus } from "./SandboxStatus.ts"
 /** What every session provides, whatever its features. */
 export type SessionServices = Sandbox | Session | FileSystem.FileSystem | Path.Path | ChildProcessSpawner
 
+/** What the use of one feature is given: a whole session, or for a host feature only itself. */
+export type FeatureProvides<F, Id> = [Id] extends [Feature.HostId<F>] ? Id : SessionServices | Feature.Id<F>
+
 /** Why no session could be had. */
 export type AcquireError =
   | SandboxStateError
@@ -157,7 +160,7 @@ export interface Environment<F> {
     key: Context.Key<Id, S>,
     use: (service: S) => Effect.Effect<A, E, R>,
     options?: Omit<SessionOptions, "features">
-  ) => Effect.Effect<A, E | WithSessionError<F>, Exclude<R, SessionServices | Feature.Id<F>>>
+  ) => Effect.Effect<A, E | WithSessionError<F>, Exclude<R, FeatureProvides<F, Id>>>
   readonly stats: Effect.Effect<Stats>
   readonly status: Effect.Effect<EnvironmentStatus>
   /** The events from now on. */
@@ -281,7 +284,7 @@ const facade = <F>(runtime: environmentRuntime.EnvironmentRuntime): Environment<
     key: Context.Key<Id, S>,
     use: (service: S) => Effect.Effect<A, E, R>,
     options: Omit<SessionOptions, "features"> = {}
-  ): Effect.Effect<A, E | WithSessionError<F>, Exclude<R, Provided>> => {
+  ): Effect.Effect<A, E | WithSessionError<F>, Exclude<R, FeatureProvides<F, Id>>> => {
     const feature = runtime.config.features.find((one) => one.key === key.key)
     const body = Effect.flatMap(key, use)
     if (feature?.kind !== "host" || options.image !== undefined) {
@@ -289,7 +292,7 @@ const facade = <F>(runtime: environmentRuntime.EnvironmentRuntime): Environment<
       return typed(withSession<A, E, R | Id>({ ...options, features: feature === undefined ? [] : [feature] }, body))
     }
     return typed(
-      Effect.flatMap(Effect.context<Exclude<R, Provided>>(), (context) =>
+      Effect.flatMap(Effect.context<Exclude<R, FeatureProvides<F, Id>>>(), (context) =>
         runtime.withHost(feature.id, (provided) =>
           // Filled by the host feature and by the caller.
           Effect.provideContext(typed<A, E, never>(body), Context.merge(context, provided))
@@ -367,7 +370,7 @@ export interface ServiceStatics<Self, F> {
     key: Context.Key<Id, S>,
     use: (service: S) => Effect.Effect<A, E, R>,
     options?: Omit<SessionOptions, "features">
-  ) => Effect.Effect<A, E | WithSessionError<F>, Self | Exclude<R, SessionServices | Feature.Id<F>>>
+  ) => Effect.Effect<A, E | WithSessionError<F>, Self | Exclude<R, FeatureProvides<F, Id>>>
   readonly stats: Effect.Effect<Stats, never, Self>
   readonly status: Effect.Effect<EnvironmentStatus, never, Self>
   readonly events: Stream.Stream<SandboxEvent, never, Self>

@@ -44,7 +44,7 @@ export type SetupServices = Sandbox | FileSystem.FileSystem | Path.Path | ChildP
 /**
  * A feature that provides `Id`, may fail with `E`, and needs `R` from the environment's layer.
  */
-export interface Feature<out Id, out E, out R> {
+export interface Feature<out Id, out E, out R, out Kind extends "sandbox" | "host" = "sandbox"> {
   readonly [TypeId]: {
     readonly id: (_: never) => Id
     readonly error: (_: never) => E
@@ -52,7 +52,7 @@ export interface Feature<out Id, out E, out R> {
   }
   readonly id: FeatureId
   /** Whether it lives in a sandbox or beside them (H4). */
-  readonly kind: "sandbox" | "host"
+  readonly kind: Kind
   /** The key of the service it provides. */
   readonly key: string
   /** Regular expressions; the feature applies to images whose whole id matches one of them. */
@@ -63,7 +63,7 @@ export interface Feature<out Id, out E, out R> {
 }
 
 /** A feature of any kind. */
-export type Any = Feature<unknown, unknown, unknown>
+export type Any = Feature<unknown, unknown, unknown, "sandbox" | "host">
 
 /** A feature that was set up. */
 export interface Active {
@@ -73,13 +73,16 @@ export interface Active {
 }
 
 /** The service identifiers that some features provide. */
-export type Id<F> = F extends Feature<infer I, unknown, unknown> ? I : never
+export type Id<F> = F extends Feature<infer I, unknown, unknown, "sandbox" | "host"> ? I : never
 
 /** The errors that their setups and sessions fail with. */
-export type Error<F> = F extends Feature<unknown, infer E, unknown> ? E : never
+export type Error<F> = F extends Feature<unknown, infer E, unknown, "sandbox" | "host"> ? E : never
+
+/** The service identifiers of those that live beside the sandboxes. */
+export type HostId<F> = F extends Feature<infer I, unknown, unknown, "host"> ? I : never
 
 /** What they need from the environment's layer. */
-export type Services<F> = F extends Feature<unknown, unknown, infer R> ? R : never
+export type Services<F> = F extends Feature<unknown, unknown, infer R, "sandbox" | "host"> ? R : never
 
 /** The recipe of a feature. */
 export interface Recipe<S, E1, R1, E2, R2, E3, R3> {
@@ -100,8 +103,11 @@ export interface Recipe<S, E1, R1, E2, R2, E3, R3> {
   >
 }
 
-const build = <Id, S, E1, R1, E2, R2, E3, R3>(
-  kind: "sandbox" | "host",
+/** A type that comes from the recipe alone, never from where the feature is put. */
+type Own<T> = T extends infer U ? U : never
+
+const build = <const Kind extends "sandbox" | "host", Id, S, E1, R1, E2, R2, E3, R3>(
+  kind: Kind,
   key: Context.Key<Id, S>,
   images: ReadonlyArray<string>,
   recipe: Recipe<S, E1, R1, E2, R2, E3, R3>
@@ -129,7 +135,8 @@ const build = <Id, S, E1, R1, E2, R2, E3, R3>(
 export const make = <Id, S, E1, R1, E2, R2, E3 = never, R3 = never>(
   key: Context.Key<Id, S>,
   recipe: Recipe<S, E1, R1, E2, R2, E3, R3> & { readonly images?: ReadonlyArray<string> | undefined }
-): Feature<Id, E1 | E2, Exclude<R1 | R2 | R3, SetupServices>> => build("sandbox", key, recipe.images ?? [".*"], recipe)
+): Feature<Id, Own<E1 | E2>, Own<Exclude<R1 | R2 | R3, SetupServices>>> =>
+  build("sandbox", key, recipe.images ?? [".*"], recipe)
 
 /**
  * A feature of the host: set up when the environment starts and torn down after the last sandbox (H4). Its `session`
@@ -138,7 +145,7 @@ export const make = <Id, S, E1, R1, E2, R2, E3 = never, R3 = never>(
 export const host = <Id, S, E1, R1, E2, R2, E3 = never, R3 = never>(
   key: Context.Key<Id, S>,
   recipe: Recipe<S, E1, R1, E2, R2, E3, R3>
-): Feature<Id, E1 | E2, Exclude<R1 | R2 | R3, Scope.Scope>> => build("host", key, [], recipe)
+): Feature<Id, Own<E1 | E2>, Own<Exclude<R1 | R2 | R3, Scope.Scope>>, "host"> => build("host", key, [], recipe)
 
 /** Whether a feature applies to an image. Host features belong to every session. */
 export const appliesTo = (feature: Any, image: string): boolean =>

@@ -817,7 +817,9 @@ it.effect("H5 L19 a user of a host feature that cannot be interrupted does not k
 it.effect("L19 H4 a host feature is used beside a sandbox when an image is asked for", () =>
   Effect.gen(function* () {
     const env = yield* hostLab([hostFeature(Host, [])])
-    assert.strictEqual(yield* env.withFeature(Host, () => here, { image: "base" }), base(0))
+    yield* env.withFeature(Host, () => Effect.void, { image: "base" })
+    yield* Lab.settle
+    assert.strictEqual((yield* env.stats).images[0]?.sessionsServed, 1)
   }).pipe(Lab.run)
 )
 

@@ -481,6 +481,22 @@ for (const way of Lab.ways) {
     }).pipe(Lab.run)
   )
 
+  it.effect(`S4 F4 the same where the body cannot be interrupted: in an acquisition, say (${way.name})`, () =>
+    Effect.gen(function* () {
+      const driver = yield* TestDriver.TestDriver
+      const env = yield* Lab.make()
+      const channelClosed = PlatformError.systemError({ _tag: "BadResource", module: "FileSystem", method: "read" })
+      driver.faults.file = (spec) => Effect.mapError(driver.awaitDeath(spec.sandboxId), () => channelClosed)
+      const acquire = Effect.flatMap(FileSystem.FileSystem, (fs) => fs.readFileString("a"))
+      const body = Effect.scoped(Effect.acquireRelease(acquire, () => Effect.void))
+      const caller = yield* fork(way.open(env, {}, body))
+      yield* Lab.settle
+      yield* driver.kill(base(0))
+      yield* Lab.settle
+      assert.instanceOf(Lab.failure(yield* Fiber.await(caller)), SandboxStateError)
+    }).pipe(Lab.run)
+  )
+
   it.effect(`S4 F4 a command that runs when the sandbox dies fails with the state error (${way.name})`, () =>
     Effect.gen(function* () {
       const driver = yield* TestDriver.TestDriver

@@ -142,7 +142,7 @@ it("DESIGN 2 the program compiles, needs the environment only, and runs on a dri
 it("DESIGN 2 a feature's type says what it provides, fails with and needs", () => {
   expectTypeOf(Python.feature).toEqualTypeOf<Feature.Feature<Python, SetupError | SessionError, never>>()
   expectTypeOf(Shell.feature).toEqualTypeOf<Feature.Feature<Shell, never, Licence>>()
-  expectTypeOf(Bench.feature).toEqualTypeOf<Feature.Feature<Bench, never, Tracker>>()
+  expectTypeOf(Bench.feature).toEqualTypeOf<Feature.Feature<Bench, never, Tracker, "host">>()
 })
 
 it("DESIGN 2 what a feature needs from outside is asked of the environment's layer, and nothing of the sandbox", () => {
@@ -172,7 +172,7 @@ it("DESIGN 2 a host feature knows no sandbox: using one is asked of the environm
   const needsSandbox = Feature.host(Bench, {
     setup: Effect.map(Sandbox, ({ id }) => ({ session: Effect.succeed({ name: id }) }))
   })
-  expectTypeOf(needsSandbox).toEqualTypeOf<Feature.Feature<Bench, never, Sandbox>>()
+  expectTypeOf(needsSandbox).toEqualTypeOf<Feature.Feature<Bench, never, Sandbox, "host">>()
 })
 
 it("DESIGN 2 a feature must make the service of its key", () => {

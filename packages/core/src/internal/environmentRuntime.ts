@@ -326,7 +326,8 @@ export class EnvironmentRuntime implements Engine {
       const run = Effect.onExit(setUp, (exit) =>
         Effect.sync(() => told("FeatureSessionSetUp", started, Exit.isFailure(exit) ? exit.cause : undefined))
       ).pipe(Effect.flatMap(body))
-      return Effect.flatMap(Effect.forkChild(run, { startImmediately: true }), (fiber) => {
+      // Not at once: the body may shut the environment down, which has to find it.
+      return Effect.flatMap(Effect.forkChild(run), (fiber) => {
         const running = { fiber, ended: Deferred.makeUnsafe<void>(), isStopped: false }
         this.hostSessions.add(running)
         const awaited = Effect.onInterrupt(restore(Fiber.await(fiber)), () => Fiber.interrupt(fiber))

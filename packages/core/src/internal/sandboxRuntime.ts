@@ -672,6 +672,8 @@ export class SessionRuntime {
   reason: StopReason | undefined
   lastActivity = 0
   private activities = 0
+  /** Who ends it; a body may do so itself, and goes on outside of it. */
+  private endedBy: Fiber.Fiber<unknown, unknown> | undefined
   private readonly bodies = new Set<Fiber.Fiber<unknown, unknown>>()
 
   constructor(sandbox: SandboxRuntime) {
@@ -723,15 +725,14 @@ export class SessionRuntime {
     return Effect.uninterruptibleMask((restore) =>
       Effect.suspend((): Effect.Effect<A, E | StopReason | SessionEndedError, R> => {
         if (this.phase !== "open") {
-          const { id: sandboxId } = this.sandbox
-          return Effect.fail(this.reason ?? new SessionEndedError({ sandboxId, sessionId: this.id, operation: "run" }))
+          return Effect.fail(this.reason ?? this.overError)
         }
         return Effect.flatMap(Effect.forkChild(span.below(this.span, body), { startImmediately: true }), (fiber) => {
           const done = fiber.pollUnsafe()
           if (done !== undefined) return this.judge(done)
           this.bodies.add(fiber)
           // It may have been ended while the body ran its first steps.
-          if (this.phase !== "open") fiber.interruptUnsafe()
+          if (this.phase !== "open" && this.endedBy !== fiber) fiber.interruptUnsafe()
           return Effect.flatMap(
             Effect.onInterrupt(restore(Fiber.await(fiber)), () => Fiber.interrupt(fiber)),
             (exit) => {
@@ -744,8 +745,12 @@ export class SessionRuntime {
     )
   }
 
+  private get overError(): SessionEndedError {
+    return new SessionEndedError({ sandboxId: this.sandbox.id, sessionId: this.id, operation: "run" })
+  }
+
   /** What the caller gets for the way in which a body ended. */
-  private judge<A, E>(exit: Exit.Exit<A, E>): Effect.Effect<A, E | StopReason> {
+  private judge<A, E>(exit: Exit.Exit<A, E>): Effect.Effect<A, E | StopReason | SessionEndedError> {
     if (Exit.isSuccess(exit)) return exit
     for (const error of stateErrors(exit.cause)) {
       if (error.sandboxId === this.sandbox.id) this.sandbox.condemn(error)
@@ -755,6 +760,9 @@ export class SessionRuntime {
       (Cause.hasInterruptsOnly(exit.cause) || isBrokenChannel(this.reason, exit.cause))
     ) {
       return Effect.fail(this.reason)
+    }
+    if (this.phase !== "open" && Cause.hasInterruptsOnly(exit.cause)) {
+      return Effect.fail(this.overError) // somebody has closed the session
     }
     // What interrupted the body was ours, and is nothing to the caller.
     const own =
@@ -776,9 +784,10 @@ export class SessionRuntime {
    */
   end(cause: Cause.Cause<unknown> | undefined): Effect.Effect<TeardownError | undefined> {
     return Effect.uninterruptible(
-      Effect.suspend(() => {
+      Effect.withFiber((fiber) => {
         if (this.phase !== "open") return Deferred.await(this.ended)
         this.phase = "ending"
+        this.endedBy = fiber
         const quiet = this.bodies.size === 0 && !this.sandbox.isBusy
         const ending = quiet ? this.close(cause) : Effect.andThen(this.quiesce, this.close(cause))
         return span.below(this.span, ending)

@@ -43,6 +43,13 @@ interface Host {
   isTold: boolean
 }
 
+/** A session of a host feature alone. */
+interface HostSession {
+  fiber: Fiber.Fiber<unknown, unknown> | undefined
+  readonly ended: Deferred.Deferred<void>
+  isStopped: boolean
+}
+
 export class EnvironmentRuntime implements Engine {
   readonly config: Resolved
   readonly driver: SandboxDriver["Service"]
@@ -326,10 +333,14 @@ export class EnvironmentRuntime implements Engine {
       const run = Effect.onExit(setUp, (exit) =>
         Effect.sync(() => told("FeatureSessionSetUp", started, Exit.isFailure(exit) ? exit.cause : undefined))
       ).pipe(Effect.flatMap(body))
-      // Not at once: the body may shut the environment down, which has to find it.
-      return Effect.flatMap(Effect.forkChild(run), (fiber) => {
-        const running = { fiber, ended: Deferred.makeUnsafe<void>(), isStopped: false }
+      const running: HostSession = { fiber: undefined, ended: Deferred.makeUnsafe(), isStopped: false }
+      // Known from its first step on: the body may shut the environment down at once.
+      const known = Effect.withFiber<A, unknown>((fiber) => {
+        running.fiber = fiber
         this.hostSessions.add(running)
+        return run
+      })
+      return Effect.flatMap(Effect.forkChild(known, { startImmediately: true }), (fiber) => {
         const awaited = Effect.onInterrupt(restore(Fiber.await(fiber)), () => Fiber.interrupt(fiber))
         return Effect.flatMap(Effect.exit(awaited), (outer) => {
           const exit: Exit.Exit<A, unknown> = Exit.isSuccess(outer) ? outer.value : Exit.failCause(outer.cause)
@@ -352,11 +363,7 @@ export class EnvironmentRuntime implements Engine {
   }
 
   /** Sessions of host features without a sandbox. */
-  private readonly hostSessions = new Set<{
-    readonly fiber: Fiber.Fiber<unknown, unknown>
-    readonly ended: Deferred.Deferred<void>
-    isStopped: boolean
-  }>()
+  private readonly hostSessions = new Set<HostSession>()
 
   // -------------------------------------------------------------------------------------------------------------------
   // Housekeeping
@@ -453,7 +460,7 @@ export class EnvironmentRuntime implements Engine {
         )
         for (const running of this.hostSessions) {
           running.isStopped = true
-          running.fiber.interruptUnsafe()
+          running.fiber?.interruptUnsafe()
           yield* Effect.timeoutOption(Deferred.await(running.ended), this.config.teardownTimeout)
         }
         for (const host of this.hosts.toReversed()) {

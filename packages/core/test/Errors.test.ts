@@ -542,6 +542,30 @@ for (const way of Lab.ways) {
     }).pipe(Lab.run)
   )
 
+  it.effect(`X3 F3 a command that cannot be killed condemns, although the body handles it (${way.name})`, () =>
+    Effect.gen(function* () {
+      const env = yield* Lab.make({ teardownTimeout: "10 seconds" })
+      let handled: unknown
+      const body = Effect.gen(function* () {
+        const sandbox = yield* Sandbox
+        const options = { timeout: "1 second", forceKillAfter: "1 second" } as const
+        yield* Effect.catch(sandbox.exec("zombie", [], options), (error) =>
+          Effect.sync(() => {
+            handled = error
+          })
+        )
+        return yield* Effect.never
+      })
+      const caller = yield* Effect.forkChild(way.open(env, {}, body), { startImmediately: true })
+      yield* TestClock.adjust("1 minute")
+      const error = Lab.failure(yield* Fiber.await(caller))
+      assert.instanceOf(error, SandboxStateError)
+      assert.strictEqual(error.operation, "exec zombie")
+      assert.isTrue(handled === undefined || handled === error)
+      assert.strictEqual(yield* way.open(env, {}, here), base(1))
+    }).pipe(Lab.run)
+  )
+
   it.effect(`X3 I4 the same state error is recorded once, further ones as well (${way.name})`, () =>
     Effect.gen(function* () {
       const env = yield* Lab.make()

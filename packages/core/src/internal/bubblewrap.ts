@@ -126,6 +126,9 @@ export const commandLine = (
   command.homeIsWritable ? "--bind" : "--ro-bind",
   places.home,
   places.home,
+  // What is not bound is a file system in memory, which nobody needs to write to.
+  "--remount-ro",
+  "/",
   "--chdir",
   command.cwd,
   "--",

@@ -183,7 +183,7 @@ interface Processes {
 }
 
 /**
- * Commands by name: `true`, `exit N`, `echo …`, `hang` (until killed), `daemon` (until `endProcess`), `dies` (of
+ * Commands by name: `true`, `exit N`, `echo …`, `hang` (until killed), `zombie` (cannot be killed), `daemon` (until `endProcess`), `dies` (of
  * SIGKILL), `vanishes` (the system does not say how), `missing` (there is no such command).
  */
 const spawner = (
@@ -206,7 +206,11 @@ const spawner = (
       const args = command.args.map(String)
       yield* Effect.acquireRelease(
         Effect.sync(() => calls.push(`spawn ${command.command}`)),
-        () => Effect.sync(() => calls.push(`kill ${command.command}`))
+        () =>
+          Effect.andThen(
+            Effect.sync(() => calls.push(`kill ${command.command}`)),
+            command.command === "zombie" ? Effect.never : Effect.void
+          )
       )
       yield* before(command.command)
       const stdout =
@@ -224,6 +228,7 @@ const spawner = (
       const exitCode = (): Effect.Effect<ChildProcessSpawner.ExitCode, PlatformError.PlatformError> => {
         switch (command.command) {
           case "hang":
+          case "zombie":
             return broken
           case "daemon": {
             const ended = Deferred.makeUnsafe<number>()

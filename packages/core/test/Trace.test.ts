@@ -1,0 +1,73 @@
+import { Environment, Sandbox } from "@effect-sandbox/core"
+import { assert, it } from "@effect/vitest"
+import { Effect, Tracer } from "effect"
+import * as Lab from "./support/Lab.ts"
+
+/** Keeps every span, as a telemetry exporter would. */
+const collecting = (spans: Array<Tracer.Span>) =>
+  Tracer.make({
+    span: (options) => {
+      const span = new Tracer.NativeSpan(options)
+      spans.push(span)
+      return span
+    }
+  })
+
+const tree = (spans: ReadonlyArray<Tracer.Span>, root: Tracer.Span): ReadonlyArray<string> =>
+  spans
+    .filter((span) => span.parent._tag === "Some" && span.parent.value.spanId === root.spanId)
+    .map((span) => span.name)
+
+for (const proactiveSessionSetup of [false, true]) {
+  it.effect(
+    `V4 a session is one trace: acquire, set-up per feature, activities, teardown (${proactiveSessionSetup ? "proactive" : "on demand"})`,
+    () => {
+      const spans: Array<Tracer.Span> = []
+      return Effect.gen(function* () {
+        const env = yield* Lab.make({ proactiveSessionSetup, keepaliveInterval: 0 })
+        const body = Effect.flatMap(Sandbox, (sandbox) => sandbox.activity("work", Effect.void))
+        yield* Effect.withSpan(env.withSession({ id: "s" }, body), "caller")
+        const whole = spans.find((span) => span.name === "session") ?? assert.fail("no span of the session")
+        assert.strictEqual(
+          whole.parent._tag === "Some" && whole.parent.value._tag === "Span" && whole.parent.value.name,
+          "caller"
+        )
+        assert.strictEqual(whole.attributes.get("session.id"), "s")
+        assert.strictEqual(whole.attributes.get("sandbox.id"), "env/base:0:0")
+        assert.deepStrictEqual(tree(spans, whole), [
+          "session.acquire",
+          "work",
+          "teardown test/Two",
+          "teardown test/One"
+        ])
+        const setUps = spans.filter((span) => span.name.startsWith("session test/"))
+        const acquire = spans.find((span) => span.name === "session.acquire") ?? assert.fail("no span of acquire")
+        if (proactiveSessionSetup) {
+          assert.includeMembers(
+            whole.links.map(({ span }) => span.spanId),
+            setUps.slice(0, 2).map((span) => span.spanId)
+          )
+        } else {
+          assert.deepStrictEqual(tree(spans, acquire), ["session test/One", "session test/Two"])
+        }
+        for (const span of spans.filter(({ traceId }) => traceId === whole.traceId)) {
+          if (span.name !== "caller") assert.strictEqual(span.status._tag, "Ended", span.name)
+        }
+      }).pipe(Lab.run, Effect.provideService(Tracer.Tracer, collecting(spans)))
+    }
+  )
+}
+
+it.effect("V4 a session that fails ends its span with the failure", () => {
+  const spans: Array<Tracer.Span> = []
+  return Effect.gen(function* () {
+    const env = yield* Environment.make({ images: ["base"], id: "env", keepaliveInterval: 0, pool: 1 })
+    yield* Effect.exit(env.withSession({}, Effect.fail("oops")))
+    yield* Effect.exit(env.withSession({ image: "unknown" }, Effect.void))
+    const ends = spans.filter((span) => span.name === "session").map((span) => span.status)
+    assert.deepStrictEqual(
+      ends.map((status) => status._tag === "Ended" && status.exit._tag),
+      ["Failure", "Failure"]
+    )
+  }).pipe(Lab.run, Effect.provideService(Tracer.Tracer, collecting(spans)))
+})

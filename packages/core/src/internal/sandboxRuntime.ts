@@ -350,23 +350,30 @@ export class SandboxRuntime {
     )
   }
 
-  /** A span around an effect and a note of how it ended. */
+  /** A span around an effect and a note of how it ended; nothing while nobody looks. */
   private observed<A, E>(
     effect: Effect.Effect<A, E>,
     name: string,
     note: (durationMillis: number, error: ReturnType<typeof errorInfo> | undefined) => void
   ): Effect.Effect<A, E> {
-    const timed = Effect.withFiber<A, E>((fiber) => {
+    return Effect.withFiber((fiber) => {
+      const isTraced = span.isTraced(fiber)
+      if (!isTraced && !this.engine.hub.isObserved()) return effect
       const started = now(this.engine)
-      if (this.session?.phase === "prepared" && span.isTraced(fiber)) {
-        const current = Context.getOption(fiber.context, Tracer.ParentSpan)
-        if (current._tag === "Some") this.session.setUpSpans.push(current.value)
-      }
-      return Effect.onExit(effect, (exit) =>
+      const noted = Effect.onExit(effect, (exit) =>
         Effect.sync(() => note(now(this.engine) - started, Exit.isFailure(exit) ? causeInfo(exit.cause) : undefined))
       )
+      return isTraced ? span.around(Effect.andThen(this.linkSetUp, noted), name, this.attributes) : noted
     })
-    return span.around(timed, name, this.attributes)
+  }
+
+  /** Remembers the current span as one of the session's set-up, which may be long before its user comes. */
+  private get linkSetUp(): Effect.Effect<void> {
+    return Effect.withFiber((fiber) => {
+      const current = Context.getOption(fiber.context, Tracer.ParentSpan)
+      if (this.session?.phase === "prepared" && current._tag === "Some") this.session.setUpSpans.push(current.value)
+      return Effect.void
+    })
   }
 
   // -------------------------------------------------------------------------------------------------------------------

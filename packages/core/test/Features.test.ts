@@ -11,7 +11,6 @@ import {
   SessionTeardownError
 } from "@effect-sandbox/core"
 import { assert, it } from "@effect/vitest"
-import type { Scope } from "effect"
 import { Context, Deferred, Effect, Exit, Fiber, FileSystem, Layer, Path, Ref, Schema } from "effect"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"
 import { TestClock } from "effect/testing"
@@ -540,11 +539,20 @@ it.effect("F34 S5 a process of a feature's session ends with the session", () =>
 class Host extends Context.Service<Host, { readonly name: string }>()("test/Host") {}
 class Other extends Context.Service<Other, { readonly name: string }>()("test/Other") {}
 
+/** What a scripted host feature does. */
+interface HostScript {
+  setup?: Effect.Effect<unknown, Lab.Boom>
+  teardown?: Effect.Effect<unknown>
+  session?: Effect.Effect<unknown, Lab.Boom>
+  sessionTeardown?: Effect.Effect<unknown>
+  housekeep?: Effect.Effect<unknown, Lab.Boom>
+}
+
 /** A host feature that does what its script says. */
 const hostFeature = <Id>(
   key: Context.Key<Id, { readonly name: string }>,
   log: Array<string>,
-  script: Lab.Script = {},
+  script: HostScript = {},
   housekeepInterval?: "5 seconds"
 ) => {
   const name = key.key.slice(key.key.lastIndexOf("/") + 1).toLowerCase()
@@ -558,10 +566,8 @@ const hostFeature = <Id>(
           return undo() ?? Effect.void
         })
     )
-  type Hook = Effect.Effect<unknown, Lab.Boom, Feature.SetupServices> | undefined
-  // The scripts of host features use no sandbox.
-  const perhaps = (hook: () => Hook) =>
-    Effect.suspend(() => (hook() ?? Effect.void) as Effect.Effect<unknown, Lab.Boom, Scope.Scope>)
+  const perhaps = (hook: () => Effect.Effect<unknown, Lab.Boom> | undefined) =>
+    Effect.suspend((): Effect.Effect<unknown, Lab.Boom> => hook() ?? Effect.void)
   return Feature.host(key, {
     housekeepInterval,
     setup: Effect.gen(function* () {
@@ -574,7 +580,7 @@ const hostFeature = <Id>(
           yield* perhaps(() => script.session)
           return { name: `${name} ${n}` }
         }),
-        housekeep: Effect.suspend((): Effect.Effect<unknown, Lab.Boom> => script.housekeep ?? Effect.void)
+        housekeep: perhaps(() => script.housekeep)
       }
     })
   })
@@ -629,7 +635,7 @@ it.effect("H4 X5 a host feature whose set-up fails fails the start, and what was
 it.effect("H4 a host feature whose housekeeping fails shuts the environment down, and sessions are told", () =>
   Effect.gen(function* () {
     const recorder = yield* EventRecorder
-    const script: Lab.Script = {}
+    const script: HostScript = {}
     const env = yield* hostLab([hostFeature(Host, [], script, "5 seconds")])
     const user = yield* fork(env.withSession({}, Effect.never))
     yield* TestClock.adjust("12 seconds")
@@ -724,7 +730,7 @@ it.effect("L19 concurrent sessions of a host feature are separate, with sandboxe
 it.effect("L19 X5 X6 an error of one host session is its caller's alone", () =>
   Effect.gen(function* () {
     const log: Array<string> = []
-    const script: Lab.Script = {}
+    const script: HostScript = {}
     const env = yield* Environment.make({ id: "env", features: [hostFeature(Host, log, script)] })
     const go = yield* Deferred.make<string>()
     const other = yield* fork(env.withFeature(Host, () => Deferred.await(go)))

@@ -115,7 +115,6 @@ for (const balancer of balancers) {
 
   it.effect(`P2 taking and removing cost the same in a large pool as in a small one (${balancer.name})`, () =>
     Effect.gen(function* () {
-      // Counted, not timed: what a linear search would look at is the items' identity through a Proxy-free iterator.
       const { items, set } = yield* filled(balancer, 100_000)
       for (let i = 0; i < 100_000; i += 2) {
         const item = items[i]

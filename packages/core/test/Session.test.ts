@@ -1358,6 +1358,9 @@ for (const way of Lab.ways) {
       yield* Lab.settle
       yield* Deferred.succeed(go, "done")
       assert.strictEqual(yield* Fiber.join(next), "done")
+      // But it is not forgotten.
+      yield* Lab.settle
+      assert.strictEqual(yield* way.open(env, {}, here), base(1))
     }).pipe(Lab.run)
   )
 

@@ -1,4 +1,5 @@
 /** What the compiler knows: checked by `tsc`, the tests only give it a place and a name. */
+// @effect-diagnostics missingEffectContext:off
 import {
   type DuplicateSessionError,
   Environment,

@@ -11,6 +11,16 @@ import { TestClock } from "effect/testing"
 /** Lets everything run that needs no time. */
 export const settle = TestClock.adjust(0)
 
+/** Yields until something is so; a test in which it never becomes so fails. */
+export const until = (what: string, isSo: () => boolean, turns = 5000): Effect.Effect<void> =>
+  Effect.gen(function* () {
+    for (let i = 0; i < turns; i++) {
+      if (isSo()) return
+      yield* Effect.yieldNow
+    }
+    assert.fail(`it never came true that ${what}`)
+  })
+
 // ---------------------------------------------------------------------------------------------------------------------
 // Fibers and timers
 // ---------------------------------------------------------------------------------------------------------------------
@@ -31,13 +41,11 @@ export const watch: Effect.Effect<Watch> = Effect.gen(function* () {
   const watched: typeof clock = {
     ...clock,
     sleep: (duration) =>
-      Effect.suspend(() => {
-        timers++
-        return Effect.ensuring(
-          clock.sleep(duration),
-          Effect.sync(() => timers--)
-        )
-      })
+      Effect.acquireUseRelease(
+        Effect.sync(() => timers++),
+        () => clock.sleep(duration),
+        () => Effect.sync(() => timers--)
+      )
   }
   const services = Context.make(Clock.Clock, watched).pipe(
     Context.add(Metric.FiberRuntimeMetrics, {
@@ -69,6 +77,21 @@ export class Ledger {
     return Effect.acquireRelease(
       Effect.sync(() => this.enter(place, name)),
       () => Effect.sync(() => this.leave(place, name))
+    )
+  }
+
+  /** The same, with a turn between everything, so that it can be interrupted anywhere. */
+  slow(place: string, name: string): Effect.Effect<void, never, Scope.Scope> {
+    return Effect.acquireRelease(
+      Effect.andThen(
+        Effect.sync(() => this.enter(place, name)),
+        Effect.yieldNow
+      ),
+      () =>
+        Effect.andThen(
+          Effect.yieldNow,
+          Effect.sync(() => this.leave(place, name))
+        )
     )
   }
 

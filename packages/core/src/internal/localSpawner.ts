@@ -203,7 +203,18 @@ export const make = (
           Effect.suspend(() => (killed ? strays.kill(host, strays.ofCommand(mark)) : Effect.void))
         )
       }
-      const handle = yield* host.spawner.spawn(prepared)
+      // Node throws where the system refuses at once, as it does an argument list that is too long.
+      const handle = yield* Effect.catchDefect(host.spawner.spawn(prepared), (cause) =>
+        Effect.fail(
+          PlatformError.systemError({
+            _tag: "Unknown",
+            module: "ChildProcess",
+            method: "spawn",
+            description: Predicate.isError(cause) ? cause.message : "the system refused",
+            cause
+          })
+        )
+      )
       if (isolation === undefined) {
         // A command that had ended by itself was not killed, and what it left may stay until the session ends (F1).
         yield* Effect.addFinalizer(() =>

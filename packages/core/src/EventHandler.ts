@@ -120,35 +120,32 @@ const makeHub = Effect.sync(() => {
       idle: () => pending === 0,
       awaitIdle: idle.await
     }
-    const handleAll = (batch: ReadonlyArray<SandboxEvent>) =>
-      Effect.forEach(
-        batch,
-        (event) =>
-          Effect.matchCauseEffect(
-            Effect.suspend(() => options.handle(event)),
-            {
-              onSuccess: () => Effect.void,
-              // Also when the handler interrupts itself; the end of the worker does not come this way.
-              onFailure: (cause) => {
-                failed++
-                return failed === 1
-                  ? Effect.logWarning(
-                      `Event handler ${options.name} failed on ${event._tag}; later failures are only counted`,
-                      cause
-                    )
-                  : Effect.void
-              }
-            }
-          ).pipe(
-            Effect.ensuring(
-              Effect.sync(() => {
-                handled++
-                if (--pending === 0) idle.openUnsafe()
-              })
-            )
-          ),
-        { discard: true }
+    const isHandled = (): void => {
+      handled++
+      if (--pending === 0) idle.openUnsafe()
+    }
+    const handleOne = (event: SandboxEvent) =>
+      Effect.matchCauseEffect(
+        Effect.suspend(() => options.handle(event)),
+        {
+          onSuccess: () => {
+            isHandled()
+            return Effect.void
+          },
+          // Also when the handler interrupts itself; the end of the worker does not come this way.
+          onFailure: (cause) => {
+            failed++
+            isHandled()
+            return failed === 1
+              ? Effect.logWarning(
+                  `Event handler ${options.name} failed on ${event._tag}; later failures are only counted`,
+                  cause
+                )
+              : Effect.void
+          }
+        }
       )
+    const handleAll = (batch: ReadonlyArray<SandboxEvent>) => Effect.forEach(batch, handleOne, { discard: true })
     const worker = yield* Queue.takeAll(queue).pipe(
       Effect.flatMap(handleAll),
       Effect.forever,

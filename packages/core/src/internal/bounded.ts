@@ -43,5 +43,11 @@ const nothing = Effect.succeed(undefined)
 export const close = (scope: Scope.Closeable, limit: Duration.Input): Effect.Effect<Cause.Cause<unknown> | undefined> =>
   Effect.suspend(() => {
     const closing = Scope.closeUnsafe(scope, Exit.void)
-    return closing === undefined ? nothing : failure(closing, limit)
+    if (closing === undefined) return nothing
+    // Like `failure`, without its intermediate steps: this is on the path of every session.
+    return Effect.flatMap(Effect.forkDetach(closing, { startImmediately: true }), (fiber) => {
+      const done = fiber.pollUnsafe()
+      if (done === undefined) return failure(Fiber.join(fiber), limit)
+      return Exit.isSuccess(done) ? nothing : Effect.succeed(done.cause)
+    })
   })

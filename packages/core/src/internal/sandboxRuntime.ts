@@ -75,6 +75,7 @@ export class SandboxRuntime {
   session: SessionRuntime | undefined
   /** The features that were set up, in that order. */
   private readonly parts: Array<Part> = []
+  private knownSessionFeatures: SandboxRuntime["sessionFeatures"] | undefined
   /** Holds the driver's instance. */
   private readonly scope = Scope.makeUnsafe()
   private instance: SandboxInstance | undefined
@@ -177,7 +178,7 @@ export class SandboxRuntime {
       yield* this.setUpFeatures
       // The first session starts from the same state as all others (S1).
       if (this.parts.length > 0) yield* this.instanceOrDie.reset
-      if (this.pool.isProactive) yield* this.prepare
+      if (this.isSetUpAhead) yield* this.prepare
     })
     return this.guardedSetUp(restore(this.unlessStopped(setUp)), (exit, durationMillis) =>
       emit(this.engine, (timestamp) => ({
@@ -195,7 +196,7 @@ export class SandboxRuntime {
   get refresh(): Effect.Effect<void, unknown> {
     const setUp = Effect.suspend(() => {
       const reset = this.instanceOrDie.reset
-      return this.pool.isProactive ? Effect.andThen(reset, this.prepare) : reset
+      return this.isSetUpAhead ? Effect.andThen(reset, this.prepare) : reset
     })
     return Effect.uninterruptibleMask((restore) =>
       Effect.withFiber((fiber) => {
@@ -305,14 +306,10 @@ export class SandboxRuntime {
   /** Sets up a session for someone who may not have come yet (S3). */
   private get prepare() {
     return Effect.suspend(() => {
-      const session = new SessionRuntime(this)
-      this.session = session
+      const session = this.makeSession()
       const user = { sandbox: this, instance: this.instanceOrDie, session, scope: session.scope }
-      session.context = sandboxServices.make(user, this.services)
-      const features = this.sessionFeatures()
-      if (features.length === 0) return Effect.succeed(session)
       const setUps = Effect.forEach(
-        features,
+        this.sessionFeatures,
         ({ active, feature }) => {
           const part: Part = { feature, scope: Scope.makeUnsafe(), active, isTold: false }
           session.parts.push(part)
@@ -344,10 +341,25 @@ export class SandboxRuntime {
     })
   }
 
-  private sessionFeatures(): ReadonlyArray<{ readonly feature: Feature.Any; readonly active: Feature.Active }> {
-    return [...this.pool.hostParts(), ...this.parts].flatMap(({ active, feature }) =>
+  private makeSession(): SessionRuntime {
+    const session = new SessionRuntime(this)
+    this.session = session
+    const user = { sandbox: this, instance: this.instanceOrDie, session, scope: session.scope }
+    session.context = sandboxServices.make(user, this.services)
+    return session
+  }
+
+  /** Whether there is anything to set up for a session. One that needs nothing is made when it is asked for. */
+  private get isSetUpAhead(): boolean {
+    return this.pool.isProactive && this.sessionFeatures.length > 0
+  }
+
+  /** The features that sessions are given; known once all features are set up. */
+  private get sessionFeatures(): ReadonlyArray<{ readonly feature: Feature.Any; readonly active: Feature.Active }> {
+    this.knownSessionFeatures ??= [...this.pool.hostParts(), ...this.parts].flatMap(({ active, feature }) =>
       active?.session === undefined ? [] : [{ feature, active }]
     )
+    return this.knownSessionFeatures
   }
 
   /** A span around an effect and a note of how it ended; nothing while nobody looks. */
@@ -415,6 +427,7 @@ export class SandboxRuntime {
         return Effect.succeed(session)
       }
       if (this.session !== undefined) return begin(this.session)
+      if (this.sessionFeatures.length === 0) return begin(this.makeSession())
       return Effect.flatMap(Effect.exit(restore(this.unlessStopped(this.prepare))), (result) => {
         const exit = Exit.isSuccess(result) && this.stopReason !== undefined ? Exit.fail(this.stopReason) : result
         if (Exit.isSuccess(exit)) return begin(exit.value)

@@ -102,11 +102,7 @@ export interface Resolved {
 }
 
 const Pattern = Schema.String.check(
-  Schema.makeFilter(
-    (source) =>
-      Result.isSuccess(Result.try(() => new RegExp(`^(?:${source})$`))) ||
-      `expected a regular expression, got ${JSON.stringify(source)}`
-  )
+  Schema.makeFilter((source) => isPattern(source) || `expected a regular expression, got ${JSON.stringify(source)}`)
 )
 
 const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
@@ -157,6 +153,8 @@ const isRange = (pool: unknown): pool is { readonly min?: number; readonly max?:
 const range = (size: PoolSize): { readonly min: number; readonly max: number } =>
   typeof size === "number" ? { min: size, max: size } : { min: size.min ?? 0, max: size.max ?? defaultMax }
 
+const isPattern = (source: string): boolean => Result.isSuccess(Result.try(() => whole(source)))
+
 const whole = (pattern: string) => new RegExp(`^(?:${pattern})$`)
 
 /** The pool sizes by rule P1. */
@@ -166,15 +164,20 @@ const sizes = (pool: Settings["pool"]): ((image: string) => { readonly min: numb
     const all = range(pool)
     return () => all
   }
-  const entries = Object.entries(pool).map(([key, size]) => ({ key, matches: whole(key), size: range(size ?? {}) }))
+  const entries = Object.entries(pool).map(([key, size]) => ({
+    key,
+    matches: isPattern(key) ? whole(key) : undefined, // an exact id need not be one
+    size: range(size ?? {})
+  }))
   return (image) =>
-    (entries.find((entry) => entry.key === image) ?? entries.find((entry) => entry.matches.test(image)))?.size ?? {
+    (entries.find((entry) => entry.key === image) ?? entries.find((entry) => entry.matches?.test(image) === true))
+      ?.size ?? {
       min: 0,
       max: defaultMax
     }
 }
 
-const poolProblems = (pool: unknown): ReadonlyArray<Problem> => {
+const poolProblems = (pool: unknown, images: ReadonlyArray<unknown>): ReadonlyArray<Problem> => {
   if (pool === undefined) return []
   if (typeof pool === "number") return problemsOf(Count, pool, "pool")
   if (!Predicate.isObject(pool)) {
@@ -182,7 +185,7 @@ const poolProblems = (pool: unknown): ReadonlyArray<Problem> => {
   }
   if (isRange(pool)) return problemsOf(Range, pool, "pool")
   return Object.entries(pool).flatMap(([key, size]) => [
-    ...problemsOf(Pattern, key, `pool.${key}`),
+    ...(images.includes(key) ? [] : problemsOf(Pattern, key, `pool.${key}`)),
     ...(typeof size === "number" ? problemsOf(Count, size, `pool.${key}`) : problemsOf(Range, size, `pool.${key}`))
   ])
 }
@@ -221,8 +224,8 @@ const featureProblems = (options: Options): ReadonlyArray<Problem> => {
 /** Checks options and fills in the defaults; reports every problem at once. */
 export const resolve = (options: Options): Effect.Effect<Resolved, InvalidConfigurationError> =>
   Effect.suspend(() => {
-    const problems = [...problemsOf(OptionsSchema, options, ""), ...poolProblems(options.pool)]
     const images = Array.isArray(options.images) ? options.images : []
+    const problems = [...problemsOf(OptionsSchema, options, ""), ...poolProblems(options.pool, images)]
     if (problems.length === 0) {
       if (new Set(images).size < images.length) problems.push({ path: "images", message: "an image is listed twice" })
       problems.push(...featureProblems(options))

@@ -71,6 +71,8 @@ export class EnvironmentRuntime implements Engine {
   /** Completed when the environment is offline. */
   private readonly offline = Deferred.makeUnsafe<void>()
   private housekeepingCounter = 0
+  /** Housekeeping, which ends when the shutdown begins. */
+  private readonly loops: Array<Fiber.Fiber<unknown, unknown>> = []
 
   constructor(options: {
     readonly config: Resolved
@@ -122,8 +124,8 @@ export class EnvironmentRuntime implements Engine {
         const exit = Exit.isSuccess(result) && this.status !== "Created" ? Exit.fail(closedError(this)) : result
         if (Exit.isSuccess(exit)) {
           this.status = "Online"
-          this.background(this.housekeeping)
-          for (const host of this.hosts) this.background(this.hostHousekeeping(host))
+          this.loops.push(this.background(this.housekeeping))
+          for (const host of this.hosts) this.loops.push(this.background(this.hostHousekeeping(host)))
           for (const pool of this.pools.values()) pool.heal()
         }
         emit(this, (timestamp) => ({
@@ -446,6 +448,7 @@ export class EnvironmentRuntime implements Engine {
           error: reason === undefined ? undefined : errorInfo(reason)
         }))
         const closed = new EnvironmentClosedError({ environmentId: this.config.id, status: this.status })
+        for (const loop of this.loops) loop.interruptUnsafe()
         for (const pool of this.pools.values()) pool.close(closed)
         const sandboxes = [...this.pools.values()].flatMap((pool) => [...pool.live])
         // One teardown for each of: the bodies, the session's features, the sandbox's features, the driver's instance.

@@ -77,6 +77,8 @@ export class ImagePool {
   starting = 0
   /** Completed when `min` sandboxes are up, while the environment starts. */
   private startup: Deferred.Deferred<void, unknown> | undefined
+  /** While the environment starts `min` sandboxes, so many at a time. */
+  private isFilling = false
   /** How many sandboxes there should be: `min`, and those that waiters asked for. */
   private target: number
   private readonly waiters = linkedSet<Waiter>()
@@ -207,6 +209,7 @@ export class ImagePool {
     if (this.min === 0) return Effect.void
     const startup = Deferred.makeUnsafe<void, unknown>()
     this.startup = startup
+    this.isFilling = true
     // From taking a place on, only the set-up itself may be interrupted: what has a place must come up or go.
     const one = Effect.uninterruptibleMask((restore) =>
       this.outage === undefined && this.live.size < this.max
@@ -217,12 +220,20 @@ export class ImagePool {
       concurrency: this.engine.config.concurrency,
       discard: true
     })
-    return Effect.raceFirst(Effect.andThen(all, Deferred.await(startup)), Deferred.await(startup))
+    const filled = Effect.sync(() => {
+      this.isFilling = false
+      this.grow() // what an outage has left out
+    })
+    return Effect.raceFirst(
+      Effect.andThen(Effect.andThen(all, filled), Deferred.await(startup)),
+      Deferred.await(startup)
+    )
   })
 
   private finishStartup(exit: Exit.Exit<void, unknown>): void {
     if (this.startup !== undefined) Deferred.doneUnsafe(this.startup, exit)
     this.startup = undefined
+    this.isFilling = false
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -247,7 +258,7 @@ export class ImagePool {
     if (this.engine.status === "ShuttingDown" || this.engine.status === "Offline" || this.live.size >= this.max)
       return false
     // While the environment starts, `start` brings up what is kept, so many at a time.
-    return this.waiters.size > this.starting || (this.startup === undefined && this.live.size < this.target)
+    return this.waiters.size > this.starting || (!this.isFilling && this.live.size < this.target)
   }
 
   /** Takes a place in the pool, for a sandbox that is to be brought up. */

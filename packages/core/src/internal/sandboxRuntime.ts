@@ -510,18 +510,29 @@ export class SandboxRuntime {
       const round = Effect.gen({ self: this }, function* () {
         const next = tasks.reduce((earliest, task) => Math.min(earliest, task.due), Number.POSITIVE_INFINITY)
         yield* Effect.sleep(Math.max(0, next - now(this.engine)))
-        if (this.status !== "Ready" && this.status !== "InSession") {
+        if (!this.isCheckable) {
           for (const task of tasks) if (task.due <= now(this.engine)) task.due = now(this.engine) + task.interval
           return
         }
         const started = now(this.engine)
         const due = tasks.filter((task) => task.due <= started)
-        const fiber = yield* Effect.forkDetach(Effect.forEach(due, (task) => task.run, { discard: true })) // awaited below, or interrupted by `quiesce`
-        this.check = fiber
-        const exit = yield* Effect.onInterrupt(Fiber.await(fiber), () => Fiber.interrupt(fiber))
+        let isChecked = false
+        const checks = Effect.withFiber<void, unknown>((fiber) => {
+          // Looked at once more in the same step in which others learn of the check (H1).
+          if (!this.isCheckable) return Effect.void
+          isChecked = true
+          this.check = fiber
+          return Effect.forEach(due, (task) => task.run, { discard: true })
+        })
+        const exit = yield* Effect.uninterruptibleMask((restore) =>
+          // Detached because `quiesce` ends it, and not this loop; the loop waits for it.
+          Effect.flatMap(Effect.forkDetach(checks), (fiber) =>
+            Effect.onInterrupt(restore(Fiber.await(fiber)), () => Fiber.interrupt(fiber))
+          )
+        )
         this.check = undefined
         for (const task of due) task.due = now(this.engine) + task.interval
-        if (Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)) return
+        if (!isChecked || (Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause))) return
         emit(this.engine, (timestamp) => ({
           _tag: "SandboxHousekeepingDone",
           ...this.facts(timestamp),
@@ -543,6 +554,11 @@ export class SandboxRuntime {
         step: () => {}
       })
     })
+  }
+
+  /** Checks run while it is ready or in use, and not while something is set up or torn down (H1). */
+  private get isCheckable(): boolean {
+    return this.status === "Ready" || this.status === "InSession"
   }
 
   private missed = 0

@@ -49,7 +49,7 @@ import * as optionCheck from "./internal/options.ts"
 import * as processLimit from "./internal/processLimit.ts"
 import * as strays from "./internal/strays.ts"
 import { type Isolation, SandboxDriver, type SandboxInstance, type SandboxSpec } from "./SandboxDriver.ts"
-import { InvalidConfigurationError, SandboxStateError, UnsupportedOptionError } from "./SandboxError.ts"
+import { InvalidConfigurationError, isStateError, SandboxStateError, UnsupportedOptionError } from "./SandboxError.ts"
 
 export interface Options {
   /** Where the sandboxes' directories go. Default: a temporary directory that is removed in the end. */
@@ -285,8 +285,12 @@ const remove = (host: localSpawner.Host, target: string): Effect.Effect<void, Pl
 const create = (machine: Machine, spec: SandboxSpec) =>
   Effect.gen(function* () {
     const { host, limit, options } = machine
+    const { sandboxId } = spec
     const broken = (operation: string) =>
-      Effect.mapError((cause: unknown) => new SandboxStateError({ sandboxId: spec.sandboxId, operation, cause }))
+      Effect.mapError((cause: unknown) =>
+        isStateError(cause) ? cause : new SandboxStateError({ sandboxId, operation, cause })
+      )
+    const dirty = (description: string) => new SandboxStateError({ sandboxId, operation: "reset", description })
 
     const places = yield* Effect.acquireRelease(
       makePlaces(host, machine.root, spec.environmentId, spec.sandboxId).pipe(broken("create")),
@@ -298,9 +302,7 @@ const create = (machine: Machine, spec: SandboxSpec) =>
       machine.bubblewrap !== undefined
         ? Effect.void
         : Effect.flatMap(strays.kill(host, strays.ofLifetimes(places.directory, lifetimes)), (left) =>
-            left.length === 0
-              ? Effect.void
-              : Effect.fail(new Error(`processes that cannot be killed: ${left.join(", ")}`))
+            left.length === 0 ? Effect.void : Effect.fail(dirty(`processes that cannot be killed: ${left.join(", ")}`))
           )
     yield* Effect.addFinalizer(() => Effect.orDie(killStrays("session", "sandbox")))
 
@@ -334,7 +336,7 @@ const create = (machine: Machine, spec: SandboxSpec) =>
           yield* host.files.chmod(directory, 0o755)
         }
         const left = yield* host.files.readDirectory(directory)
-        if (left.length > 0) return yield* Effect.fail(new Error(`${directory} still holds ${left.join(", ")}`)) // F26
+        if (left.length > 0) return yield* dirty(`${directory} still holds ${left.join(", ")}`) // F26
       })
     const reset = Effect.gen(function* () {
       yield* killStrays("session")

@@ -5,7 +5,8 @@
  */
 import { Environment, Feature, Sandbox } from "@effect-sandbox/core"
 import { assert, it } from "@effect/vitest"
-import { Context, Effect, Exit, Fiber, References, Scope } from "effect"
+import type { Scope } from "effect"
+import { Context, Effect, Exit, Fiber, References } from "effect"
 import { TestClock } from "effect/testing"
 import { hold, Ledger, until, watch } from "./support/Probe.ts"
 import * as TestDriver from "./support/TestDriver.ts"

@@ -2,9 +2,11 @@
  * Random programs over an environment, held to the invariants of DESIGN section 5. A program opens and ends sessions in
  * every way, breaks sandboxes, driver and features, and lets time pass; a seed makes it the same program again.
  */
-import { Environment, EventRecorder, Feature, LoadBalancer, Sandbox, SandboxStateError } from "@effect-sandbox/core"
+import type { SandboxStateError } from "@effect-sandbox/core"
+import { Environment, EventRecorder, Feature, LoadBalancer, Sandbox } from "@effect-sandbox/core"
 import { assert, it } from "@effect/vitest"
-import { Arbitrary, Cause, Context, Effect, Exit, Fiber, Layer, Queue, Random, Schedule, Schema, Scope } from "effect"
+import type { Fiber } from "effect"
+import { Arbitrary, Cause, Context, Effect, Exit, Layer, Queue, Random, Schedule, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { Boom, checkEvents } from "./support/Lab.ts"
 import { Ledger, watch } from "./support/Probe.ts"

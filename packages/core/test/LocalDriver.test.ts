@@ -1,39 +1,28 @@
 import type { LocalDriver } from "@effect-sandbox/core"
-import { CommandUser, Environment, Sandbox, SandboxDriver } from "@effect-sandbox/core"
-import { NodeServices } from "@effect/platform-node"
+import { Sandbox } from "@effect-sandbox/core"
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Deferred, Effect, Exit, Fiber, FileSystem, Layer, PlatformError, Sink, Stream } from "effect"
+import { Effect, Exit, Fiber, FileSystem, Stream } from "effect"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"
-import { TestClock } from "effect/testing"
-import { spawn as spawnOnHost } from "node:child_process"
 import { createHash } from "node:crypto"
-import * as fs from "node:fs"
 import * as path from "node:path"
 import {
   cannot,
-  driver,
   eventually,
   exec,
   gone,
-  hostDirectory,
   inSession,
-  instance,
   lab,
-  layer,
   levels,
   output,
   processesWith,
   running,
-  scoped,
   sh,
-  spawn,
-  spec,
   timed,
   token
 } from "./support/LocalTest.ts"
 
 const limit = 20_000
-const exited = (code: number) => ({ _tag: "Exited", code })
+const exited = (code: number) => ({ _tag: "Exited" as const, code })
 
 for (const isolation of levels) {
   const options: LocalDriver.Options = { isolation }
@@ -167,7 +156,7 @@ for (const isolation of levels) {
               for (const [kill, signal] of [
                 ["kill 0", "SIGTERM"],
                 ["kill -KILL 0", "SIGKILL"]
-              ]) {
+              ] as const) {
                 const result = yield* sh(`echo before; ${kill}; sleep 5; echo after`)
                 assert.deepStrictEqual(result.outcome, { _tag: "Signalled", signal })
                 assert.strictEqual(result.stdout, "before\n")

@@ -496,8 +496,10 @@ const life = Effect.gen(function* () {
           yield* Effect.sleep(yield* Random.nextIntBetween(0, 300))
           if (kind === 1) return yield* new Boom({ what: "body" })
           if (kind === 2) return yield* TestDriver.stateError(yield* here, "body")
-          if (kind === 3) yield* driver.kill(yield* here)
-          if (kind === 3) yield* Effect.never
+          if (kind === 3) {
+            yield* driver.kill(yield* here)
+            return yield* Effect.never
+          }
         })
         yield* Effect.exit(env.withSession({}, body))
       })

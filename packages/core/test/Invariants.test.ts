@@ -257,8 +257,7 @@ const run = ({ commands, options }: Program) =>
               case "Report":
                 broken.add(sandbox.id)
                 yield* sandbox.report(TestDriver.stateError(sandbox.id, "report"))
-                yield* Effect.never
-                break
+                return yield* Effect.never
               case "Finish":
                 outcome = next
                 return sandbox.id as string

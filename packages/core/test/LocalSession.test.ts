@@ -8,7 +8,18 @@ import * as nodeFs from "node:fs"
 import * as net from "node:net"
 import * as os from "node:os"
 import * as path from "node:path"
-import { bubblewrapWorks, cannot, exec, inSession, instance, lab, levels, output, sh } from "./support/LocalTest.ts"
+import {
+  bubblewrapWorks,
+  cannot,
+  exec,
+  inSession,
+  instance,
+  lab,
+  levels,
+  output,
+  sh,
+  token
+} from "./support/LocalTest.ts"
 
 const limit = { timeout: 60_000 }
 
@@ -189,13 +200,13 @@ for (const isolation of levels) {
         Effect.scoped(
           Effect.gen(function* () {
             const env = yield* lab({ isolation }, { pool: 1 })
-            const token = `10${String(Math.floor(Math.random() * 1e6)).padStart(6, "0")}`
+            const sleep = token()
             yield* env.withSession(
               {},
               sh(
                 `mkdir -p locked/deep; echo x > locked/deep/file; chmod 000 locked/deep locked; touch .hidden 'new
 line'; ln -s /etc link; echo x > $TMPDIR/temporary; chmod 500 .;
-              setsid sleep ${token} & env -i setsid sleep ${token} & (sleep ${token} &) ; sleep 0.2`
+              setsid sleep ${sleep} & env -i setsid sleep ${sleep} & (sleep ${sleep} &) ; sleep 0.2`
               )
             )
             const seen = yield* env.withSession(
@@ -212,7 +223,7 @@ line'; ln -s /etc link; echo x > $TMPDIR/temporary; chmod 500 .;
               .filter((pid) => /^\d+$/.test(pid))
               .filter((pid) => {
                 try {
-                  return nodeFs.readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(`sleep\0${token}`)
+                  return nodeFs.readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(`sleep\0${sleep}`)
                 } catch {
                   return false
                 }

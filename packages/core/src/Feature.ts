@@ -67,8 +67,8 @@ export type Any = Feature<unknown, unknown, unknown, "sandbox" | "host">
 
 /** A feature that was set up. */
 export interface Active {
-  /** One session: makes the service and adds what takes it down to the scope. */
-  readonly session: Effect.Effect<Context.Context<never>, unknown, unknown> | undefined
+  /** One session: makes the service, adds what takes it down to the scope, and gives what adds it to a context. */
+  readonly session: Effect.Effect<(context: Context.Context<never>) => Context.Context<never>, unknown, unknown>
   readonly housekeep: Effect.Effect<unknown, unknown, unknown> | undefined
 }
 
@@ -121,7 +121,10 @@ const build = <const Kind extends "sandbox" | "host", Id, S, E1, R1, E2, R2, E3,
     images,
     housekeepInterval: recipe.housekeepInterval,
     setup: Effect.map(recipe.setup, (active): Active => ({
-      session: Effect.map(active.session, (service) => Context.make(key, service)),
+      session: Effect.map(
+        active.session,
+        (service) => (context: Context.Context<never>) => Context.add(context, key, service)
+      ),
       housekeep: active.housekeep
     }))
   }

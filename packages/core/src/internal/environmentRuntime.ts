@@ -318,7 +318,9 @@ export class EnvironmentRuntime implements Engine {
       const session = this.hosts.find((one) => one.feature.id === featureId)?.active?.session
       const setUp: Effect.Effect<Context.Context<never>, unknown> = session === undefined
         ? Effect.succeed(Context.empty())
-        : provide(session, Context.add(this.services, Scope.Scope, scope))
+        : Effect.map(provide(session, Context.add(this.services, Scope.Scope, scope)), (addTo) =>
+            addTo(Context.empty())
+          )
       const facts = (timestamp: number) => ({ ...this.facts(timestamp), featureId, sessionId })
       const told = (
         tag: "FeatureSessionSetUp" | "FeatureSessionTornDown",

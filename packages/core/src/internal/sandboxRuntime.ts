@@ -314,10 +314,7 @@ export class SandboxRuntime {
           const part: Part = { feature, scope: Scope.makeUnsafe(), active, isTold: false }
           session.parts.push(part)
           const services = sandboxServices.forFeature(session.context, { ...user, scope: part.scope }, feature.id)
-          const setUp = provide(
-            active.session ?? Effect.succeed(Context.empty()),
-            Context.add(services, Scope.Scope, part.scope)
-          )
+          const setUp = provide(active.session, Context.add(services, Scope.Scope, part.scope))
           return Effect.map(
             this.observed(setUp, `session ${feature.id}`, (durationMillis, error) => {
               part.isTold = true
@@ -330,8 +327,8 @@ export class SandboxRuntime {
                 error
               }))
             }),
-            (provided) => {
-              session.context = Context.merge(session.context, provided)
+            (addTo) => {
+              session.context = addTo(session.context)
             }
           )
         },
@@ -357,7 +354,7 @@ export class SandboxRuntime {
   /** The features that sessions are given; known once all features are set up. */
   private get sessionFeatures(): ReadonlyArray<{ readonly feature: Feature.Any; readonly active: Feature.Active }> {
     this.knownSessionFeatures ??= [...this.pool.hostParts(), ...this.parts].flatMap(({ active, feature }) =>
-      active?.session === undefined ? [] : [{ feature, active }]
+      active === undefined ? [] : [{ feature, active }]
     )
     return this.knownSessionFeatures
   }
@@ -668,14 +665,14 @@ export class SandboxRuntime {
     return Effect.forEach(
       parts.toReversed(),
       (part) => {
-        const started = now(this.engine)
+        const started = part.isTold ? now(this.engine) : 0
         const closed = Effect.map(bounded.close(part.scope, this.engine.config.teardownTimeout), (cause) => {
           if (part.isTold) note(part, now(this.engine) - started, cause === undefined ? undefined : causeInfo(cause))
           if (cause === undefined) return
           errors[part.feature.id] = cause
           this.noteTeardown(cause)
         })
-        return span.around(closed, `teardown ${part.feature.id}`, this.attributes)
+        return part.isTold ? span.around(closed, `teardown ${part.feature.id}`, this.attributes) : closed
       },
       { discard: true }
     )

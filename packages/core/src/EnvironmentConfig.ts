@@ -49,7 +49,7 @@ export interface Settings {
   readonly missedPings?: number | undefined
   /** How often the environment looks after missing sandboxes and host features (H2). Default: 30 seconds. */
   readonly housekeepInterval?: Duration.Input | undefined
-  /** How long one teardown may take before it is reported and left alone. Default: 30 seconds. */
+  /** How long a teardown, or the end of a check, may take before it is reported and left alone. Default: 30 seconds. */
   readonly teardownTimeout?: Duration.Input | undefined
   /** A session older than this is ended (S6). Default: no limit. */
   readonly sessionLifetime?: Duration.Input | undefined

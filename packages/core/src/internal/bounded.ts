@@ -21,6 +21,14 @@ export const exit = <A, E, R>(
     return done === undefined ? Effect.timeoutOption(Fiber.await(fiber), limit) : Effect.succeedSome(done)
   })
 
+/** Interrupts a fiber; tells whether it ended within a limit. Costs no timer when it ends at once. */
+export const interrupt = (fiber: Fiber.Fiber<unknown, unknown>, limit: Duration.Input): Effect.Effect<boolean> =>
+  Effect.suspend(() => {
+    fiber.interruptUnsafe()
+    if (fiber.pollUnsafe() !== undefined) return Effect.succeed(true)
+    return Effect.map(Effect.timeoutOption(Fiber.await(fiber), limit), Option.isSome)
+  })
+
 /** Whether an effect ended within a limit, however it ended. */
 export const wait = <A, E, R>(
   effect: Effect.Effect<A, E, R>,

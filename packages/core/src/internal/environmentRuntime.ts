@@ -453,8 +453,9 @@ export class EnvironmentRuntime implements Engine {
         for (const loop of this.loops) loop.interruptUnsafe()
         for (const pool of this.pools.values()) pool.close(closed)
         const sandboxes = [...this.pools.values()].flatMap((pool) => [...pool.live])
-        // One teardown for each of: the bodies, the session's features, the sandbox's features, the driver's instance.
-        const patience = this.config.teardownTimeout * (3 + 2 * this.config.features.length)
+        // One time limit for each of: the bodies, a check, the session's features, its processes, the sandbox's
+        // features, the driver's instance.
+        const patience = this.config.teardownTimeout * (4 + 2 * this.config.features.length)
         yield* Effect.forEach(
           sandboxes,
           (sandbox) => {

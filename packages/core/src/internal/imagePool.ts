@@ -160,7 +160,7 @@ export class ImagePool {
   }
 
   /** Takes back a sandbox whose acquirer went away before its session started. */
-  private giveBack(sandbox: SandboxRuntime): void {
+  giveBack(sandbox: SandboxRuntime): void {
     if (sandbox.isCondemned || !this.isPooled) {
       this.engine.background(sandbox.shutDown("its acquirer went away"))
     } else {

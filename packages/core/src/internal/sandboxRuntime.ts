@@ -47,6 +47,23 @@ interface Part {
   isTold: boolean
 }
 
+/** Something to look after at an interval. */
+interface Task {
+  /** As errors name it. */
+  readonly operation: string
+  readonly interval: number
+  due: number
+  readonly run: Effect.Effect<unknown, unknown>
+}
+
+/** The tasks that were due at the same time, while they run. */
+interface Check {
+  readonly fiber: Fiber.Fiber<unknown, unknown>
+  operation: string
+  /** Takes note of how it ended, once: by its own doing, or given up. */
+  readonly end: (exit: Exit.Exit<unknown, unknown>) => void
+}
+
 /** What is told to whoever ends a session. */
 type TeardownError = SessionTeardownError | FeatureTeardownError
 
@@ -86,7 +103,7 @@ export class SandboxRuntime {
   /** Who prepares it for its next session. */
   private refreshing: Fiber.Fiber<unknown, unknown> | undefined
   /** The check that runs now; interrupted by any set-up or teardown (H1). */
-  private check: Fiber.Fiber<unknown, unknown> | undefined
+  private check: Check | undefined
 
   constructor(engine: Engine, pool: ImagePool, slot: number, generation: number) {
     this.engine = engine
@@ -400,7 +417,11 @@ export class SandboxRuntime {
   ): Effect.Effect<SessionRuntime | undefined, unknown> {
     return Effect.suspend(() => {
       if (this.check !== undefined) {
-        return Effect.andThen(this.quiesce, this.openSession(id, waitedMillis, restore))
+        // Whoever goes away meanwhile does not wait for the check; the sandbox does before it is free again.
+        const quiet = Effect.onInterrupt(restore(this.quiesce), () =>
+          Effect.sync(() => this.engine.background(Effect.map(this.quiesce, () => this.pool.giveBack(this))))
+        )
+        return Effect.andThen(quiet, this.openSession(id, waitedMillis, restore))
       }
       if (this.isCondemned) {
         this.engine.background(this.shutDown("broken before its session started"))
@@ -442,9 +463,26 @@ export class SandboxRuntime {
     return this.check !== undefined
   }
 
-  /** Interrupts a check that runs, before set-up or teardown (H1). */
+  /**
+   * Interrupts a check that runs, before set-up or teardown (H1). One that does not end in time is given up, and
+   * condemns the sandbox: nobody knows what it still does there.
+   */
   get quiesce(): Effect.Effect<void> {
-    return Effect.suspend(() => (this.check === undefined ? Effect.void : Fiber.interrupt(this.check)))
+    return Effect.suspend(() => {
+      const { check } = this
+      if (check === undefined) return Effect.void
+      return Effect.map(bounded.interrupt(check.fiber, this.engine.config.teardownTimeout), (hasEnded) => {
+        if (!hasEnded) check.end(Exit.fail(this.stuckError(check.operation)))
+      })
+    })
+  }
+
+  private stuckError(operation: string): SandboxStateError {
+    return new SandboxStateError({
+      sandboxId: this.id,
+      operation,
+      description: `it was interrupted and did not end within ${this.engine.config.teardownTimeout} ms`
+    })
   }
 
   /** What becomes of the sandbox when its session has ended. */
@@ -492,58 +530,46 @@ export class SandboxRuntime {
   get housekeeping(): Effect.Effect<void> {
     return Effect.suspend(() => {
       const { keepaliveInterval } = this.engine.config
-      const tasks: Array<{ readonly interval: number; due: number; readonly run: Effect.Effect<unknown, unknown> }> = []
-      const add = (interval: number, run: Effect.Effect<unknown, unknown>): void => {
-        tasks.push({ interval, due: now(this.engine) + interval, run })
+      const tasks: Array<Task> = []
+      const add = (operation: string, interval: number, run: Task["run"]): void => {
+        tasks.push({ operation, interval, due: now(this.engine) + interval, run })
       }
-      if (keepaliveInterval > 0) add(keepaliveInterval, this.ping)
+      if (keepaliveInterval > 0) add("ping", keepaliveInterval, this.ping)
       for (const part of this.parts) {
         const interval = this.pool.housekeepIntervals.get(part.feature.id)
         if (part.active?.housekeep === undefined || interval === undefined) continue
-        add(interval, this.housekeepFeature(part, part.active.housekeep))
+        add(`housekeep ${part.feature.id}`, interval, this.housekeepFeature(part, part.active.housekeep))
       }
       if (tasks.length === 0) return Effect.void
       let counter = 0
       const round = Effect.gen({ self: this }, function* () {
         const next = tasks.reduce((earliest, task) => Math.min(earliest, task.due), Number.POSITIVE_INFINITY)
         yield* Effect.sleep(Math.max(0, next - now(this.engine)))
-        if (!this.isCheckable) {
-          for (const task of tasks) if (task.due <= now(this.engine)) task.due = now(this.engine) + task.interval
-          return
-        }
         const started = now(this.engine)
         const due = tasks.filter((task) => task.due <= started)
-        let isChecked = false
-        const checks = Effect.withFiber<void, unknown>((fiber) => {
-          // Looked at once more in the same step in which others learn of the check (H1).
-          if (!this.isCheckable) return Effect.void
-          isChecked = true
-          this.check = fiber
-          return Effect.forEach(due, (task) => task.run, { discard: true })
-        })
-        const exit = yield* Effect.uninterruptibleMask((restore) =>
-          // Detached because `quiesce` ends it, and not this loop; the loop waits for it.
-          Effect.flatMap(Effect.forkDetach(checks), (fiber) =>
-            Effect.onInterrupt(restore(Fiber.await(fiber)), () => Fiber.interrupt(fiber))
-          )
-        )
-        this.check = undefined
-        for (const task of due) task.due = now(this.engine) + task.interval
-        if (!isChecked || (Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause))) return
-        emit(this.engine, (timestamp) => ({
-          _tag: "SandboxHousekeepingDone",
-          ...this.facts(timestamp),
-          counter,
-          durationMillis: timestamp - started,
-          error: Exit.isFailure(exit) ? causeInfo(exit.cause) : undefined
-        }))
-        counter++
-        if (Exit.isFailure(exit)) {
-          this.condemn(
-            stateErrors(exit.cause)[0] ??
-              new SandboxStateError({ sandboxId: this.id, operation: "housekeeping", cause: Cause.squash(exit.cause) })
-          )
+        if (this.isCheckable) {
+          yield* this.runCheck(due, (exit) => {
+            emit(this.engine, (timestamp) => ({
+              _tag: "SandboxHousekeepingDone",
+              ...this.facts(timestamp),
+              counter,
+              durationMillis: timestamp - started,
+              error: Exit.isFailure(exit) ? causeInfo(exit.cause) : undefined
+            }))
+            counter++
+            if (Exit.isFailure(exit)) {
+              this.condemn(
+                stateErrors(exit.cause)[0] ??
+                  new SandboxStateError({
+                    sandboxId: this.id,
+                    operation: "housekeeping",
+                    cause: Cause.squash(exit.cause)
+                  })
+              )
+            }
+          })
         }
+        for (const task of due) task.due = now(this.engine) + task.interval
       })
       return Effect.whileLoop({
         while: () => !this.isCondemned && this.status !== "Offline",
@@ -551,6 +577,45 @@ export class SandboxRuntime {
         step: () => {}
       })
     })
+  }
+
+  /**
+   * Runs tasks until they end or are given up. How they ended is noted before whoever waits for it goes on, unless they
+   * were interrupted: then others have something better to do.
+   */
+  private runCheck(tasks: ReadonlyArray<Task>, note: (exit: Exit.Exit<unknown, unknown>) => void): Effect.Effect<void> {
+    const over = Deferred.makeUnsafe<void>()
+    const end = (exit: Exit.Exit<unknown, unknown>): void => {
+      if (this.check?.end === end) {
+        this.check = undefined
+        if (Exit.isSuccess(exit) || !Cause.hasInterruptsOnly(exit.cause)) note(exit)
+      }
+      Deferred.doneUnsafe(over, Exit.void)
+    }
+    const running = Effect.withFiber<void, unknown>((fiber) => {
+      fiber.addObserver(end)
+      // Looked at once more in the same step in which others learn of the check (H1).
+      if (!this.isCheckable) return Effect.void
+      const check: Check = { fiber, operation: "", end }
+      this.check = check
+      return Effect.forEach(
+        tasks,
+        (task) => {
+          check.operation = task.operation
+          return task.run
+        },
+        { discard: true }
+      )
+    })
+    return Effect.uninterruptibleMask((restore) =>
+      // Detached because `quiesce` ends it, or leaves it alone when it cannot be ended.
+      Effect.flatMap(Effect.forkDetach(running), (fiber) =>
+        Effect.onInterrupt(restore(Deferred.await(over)), () => {
+          fiber.interruptUnsafe()
+          return this.quiesce
+        })
+      )
+    )
   }
 
   /** Checks run while it is ready or in use, and not while something is set up or torn down (H1). */
@@ -561,19 +626,37 @@ export class SandboxRuntime {
   private missed = 0
 
   private get ping() {
-    return Effect.suspend(() =>
-      Effect.flatMap(Effect.timeoutOption(this.instanceOrDie.ping, this.engine.config.pingTimeout), (answer) => {
-        this.missed = answer._tag === "Some" ? 0 : this.missed + 1
-        return this.missed < this.engine.config.missedPings
-          ? Effect.void
-          : Effect.fail(
-              new SandboxStateError({
-                sandboxId: this.id,
-                operation: "ping",
-                description: `${this.missed} pings in a row took longer than ${this.engine.config.pingTimeout} ms`
-              })
-            )
-      })
+    const { missedPings, pingTimeout, teardownTimeout } = this.engine.config
+    const missed = Effect.suspend(() => {
+      this.missed++
+      return this.missed < missedPings
+        ? Effect.void
+        : Effect.fail(
+            new SandboxStateError({
+              sandboxId: this.id,
+              operation: "ping",
+              description: `${this.missed} pings in a row took longer than ${pingTimeout} ms`
+            })
+          )
+    })
+    return Effect.uninterruptibleMask((restore) =>
+      // Detached because a time limit waits for what it interrupts, and a ping may hang in its own finalizers.
+      Effect.flatMap(Effect.forkDetach(this.instanceOrDie.ping, { startImmediately: true }), (fiber) =>
+        Effect.flatMap(
+          Effect.onInterrupt(restore(Effect.timeoutOption(Fiber.join(fiber), pingTimeout)), () =>
+            Fiber.interrupt(fiber)
+          ),
+          (answer) => {
+            if (answer._tag === "None") {
+              return Effect.flatMap(bounded.interrupt(fiber, teardownTimeout), (hasEnded) =>
+                hasEnded ? missed : Effect.fail(this.stuckError("ping"))
+              )
+            }
+            this.missed = 0
+            return Effect.void
+          }
+        )
+      )
     )
   }
 
@@ -587,7 +670,8 @@ export class SandboxRuntime {
     return this.observed(
       Effect.scoped(provide(housekeep, services)),
       `housekeep ${part.feature.id}`,
-      (durationMillis, error) =>
+      (durationMillis, error) => {
+        if (this.check === undefined) return // it was given up, and the sandbox may be gone
         emit(this.engine, (timestamp) => ({
           _tag: "FeatureHousekeepingDone",
           ...this.facts(timestamp),
@@ -596,6 +680,7 @@ export class SandboxRuntime {
           durationMillis,
           error
         }))
+      }
     )
   }
 

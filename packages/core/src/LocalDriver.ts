@@ -35,7 +35,7 @@ import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Path from "effect/Path"
-import type { PlatformError } from "effect/PlatformError"
+import { type PlatformError, systemError } from "effect/PlatformError"
 import * as ChildProcess from "effect/process/ChildProcess"
 import { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
 import * as Schedule from "effect/Schedule"
@@ -250,22 +250,20 @@ const probe = (host: localSpawner.Host, root: string, options: Options) =>
     Effect.mapError((error) => (typeof error === "string" ? error : error.message))
   )
 
-const makePlaces = (host: localSpawner.Host, root: string, ...names: ReadonlyArray<string>) =>
+const makePlaces = (host: localSpawner.Host, root: string, name: string) =>
   Effect.gen(function* () {
-    const parent = host.path.join(root, ...names.slice(0, -1).map(pathSegment))
-    yield* host.files.makeDirectory(parent, { recursive: true })
     // A fresh name, so that nothing an earlier run has left is taken for ours (F9).
-    const directory = yield* host.files.makeTempDirectory({
-      directory: parent,
-      prefix: `${pathSegment(names.at(-1) ?? "")}-`
-    })
+    const directory = yield* host.files.makeTempDirectory({ directory: root, prefix: `${pathSegment(name)}-` })
     const places = {
       directory,
       workspace: host.path.join(directory, "workspace"),
       temporary: host.path.join(directory, "tmp"),
       home: host.path.join(directory, "home")
     }
-    for (const place of [places.workspace, places.temporary, places.home]) yield* host.files.makeDirectory(place)
+    const { home, temporary, workspace } = places
+    yield* Effect.forEach([workspace, temporary, home], (place) => host.files.makeDirectory(place), {
+      discard: true
+    }).pipe(Effect.onError(() => Effect.ignore(host.files.remove(directory, { recursive: true, force: true })))) // F26
     return places
   })
 
@@ -282,6 +280,26 @@ const remove = (host: localSpawner.Host, target: string): Effect.Effect<void, Pl
   )
 }
 
+/** Copies a directory's content: links as they are, owned by us so that commands can change it. */
+const copyTree = (host: localSpawner.Host, from: string, to: string) =>
+  Effect.gen(function* () {
+    const script = 'cp -RPp -- "$1/." "$2" && chown -Rh -- "$(id -u):$(id -g)" "$2"'
+    const handle = yield* host.spawner.spawn(
+      ChildProcess.make("sh", ["-c", script, "sh", from, to], { stdin: "ignore" })
+    )
+    const messages = yield* Stream.mkString(Stream.decodeText(handle.stderr))
+    const code = yield* handle.exitCode
+    if (code !== 0) {
+      return yield* systemError({
+        _tag: "Unknown",
+        module: "FileSystem",
+        method: "copy",
+        pathOrDescriptor: from,
+        description: messages.trim()
+      })
+    }
+  }).pipe(Effect.scoped)
+
 const create = (machine: Machine, spec: SandboxSpec) =>
   Effect.gen(function* () {
     const { host, limit, options } = machine
@@ -293,7 +311,7 @@ const create = (machine: Machine, spec: SandboxSpec) =>
     const dirty = (description: string) => new SandboxStateError({ sandboxId, operation: "reset", description })
 
     const places = yield* Effect.acquireRelease(
-      makePlaces(host, machine.root, spec.environmentId, spec.sandboxId).pipe(broken("create")),
+      makePlaces(host, machine.root, spec.sandboxId).pipe(broken("create")),
       // What cannot be removed is a leak, which the environment reports (F23).
       (made) => Effect.orDie(remove(host, made.directory))
     )
@@ -316,10 +334,7 @@ const create = (machine: Machine, spec: SandboxSpec) =>
     })
 
     const template = options.images?.[spec.image]
-    const fill =
-      template === undefined
-        ? Effect.void
-        : host.files.copy(template, workspace, { overwrite: true, preserveTimestamps: true })
+    const fill = template === undefined ? Effect.void : copyTree(host, template, workspace)
     const empty = (directory: string) =>
       Effect.gen(function* () {
         // The directory itself may have been made unreadable, replaced by a link, or removed.
@@ -335,7 +350,11 @@ const create = (machine: Machine, spec: SandboxSpec) =>
           yield* Effect.forEach(names, (entry) => remove(host, host.path.join(directory, entry)), { discard: true })
           yield* host.files.chmod(directory, 0o755)
         }
-        const left = yield* host.files.readDirectory(directory)
+        const listed = host.files.readDirectory(directory)
+        // Names that are not UTF-8 come from `readDirectory` as others.
+        const find = ChildProcess.make("find", [directory, "-mindepth", "1", "-delete"], { stderr: "ignore" })
+        if ((yield* listed).length > 0) yield* Effect.ignore(host.spawner.exitCode(find))
+        const left = yield* listed
         if (left.length > 0) return yield* dirty(`${directory} still holds ${left.join(", ")}`) // F26
       })
     const reset = Effect.gen(function* () {

@@ -1,22 +1,30 @@
-import type { LocalDriver } from "@effect-sandbox/core"
-import { Sandbox } from "@effect-sandbox/core"
+import { CallLifetime, type LocalDriver, Sandbox } from "@effect-sandbox/core"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, FileSystem, Stream } from "effect"
+import { Effect, Exit, Fiber, FileSystem, Scope, Stream } from "effect"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"
+import { spawn as spawnOnHost } from "node:child_process"
 import { createHash } from "node:crypto"
+import * as fs from "node:fs"
 import * as path from "node:path"
 import {
   cannot,
+  driver,
   eventually,
   exec,
   gone,
+  hostDirectory,
   inSession,
+  instance,
   lab,
   levels,
   output,
   processesWith,
+  processLimitWorks,
   running,
+  scoped,
   sh,
+  spawn,
+  spec,
   timed,
   token
 } from "./support/LocalTest.ts"
@@ -631,5 +639,350 @@ for (const isolation of levels) {
         limit
       )
     })
+
+    describe("between sessions", () => {
+      const list = output(`find . "$TMPDIR" -mindepth 1 | grep -v '/effect-sandbox-' || true`)
+
+      it.live(
+        "S1 reset leaves no files",
+        () =>
+          Effect.gen(function* () {
+            const environment = yield* lab(options)
+            const mess = sh(`
+              mkdir -p deep/a/b/c locked/inner .dot; echo x >deep/a/b/c/file; echo x >.hidden; echo x >.dot/file
+              echo x >locked/inner/file; chmod 000 locked/inner locked
+              ln -s /etc link; ln -s . loop; ln -s missing dangling; ln deep/a/b/c/file hard; mkfifo pipe
+              touch "$(printf 'new\\nline')" "$(printf 'not \\377 text')" "$(printf '\\303')" -- -dash 'sp ace' '"'
+              mkdir "$(printf 'directory \\376')"; touch "$(printf 'directory \\376/\\375')"
+              mktemp; mktemp -d; echo x >"$TMPDIR/.hidden"; touch "$TMPDIR/$(printf '\\377')"
+              chmod 500 .; chmod 000 "$TMPDIR"
+            `)
+            const first = yield* environment.withSession({}, Effect.all([Sandbox, mess]))
+            assert.deepStrictEqual(first[1].outcome, exited(0), first[1].stderr)
+            const [sandbox, found] = yield* environment.withSession({}, Effect.all([Sandbox, list]))
+            assert.strictEqual(sandbox.id, first[0].id, "it is the same sandbox")
+            assert.strictEqual(found, "")
+            const again = yield* environment.withSession(
+              {},
+              output('echo a >file && echo b >"$TMPDIR/file" && cat file')
+            )
+            assert.strictEqual(again, "a\n")
+          }),
+        limit
+      )
+
+      it.live(
+        "S1 reset leaves no processes",
+        () =>
+          Effect.gen(function* () {
+            const sleep = token()
+            const environment = yield* lab(options)
+            const left = sh(`
+              sleep ${sleep} & setsid sleep ${sleep} & (setsid sh -c 'trap "" TERM HUP INT; sleep ${sleep}; true' &)
+              env -i /usr/bin/setsid /bin/sleep ${sleep} &
+              EFFECT_SANDBOX=session:/somewhere/else:1 setsid sleep ${sleep} &
+              cd "$TMPDIR" && env -i /usr/bin/setsid /bin/sleep ${sleep} &
+              sleep 0.3
+            `)
+            const first = yield* environment.withSession({}, Effect.all([Sandbox, left]))
+            assert.deepStrictEqual(first[1].outcome, exited(0))
+            const second = yield* environment.withSession(
+              {},
+              Effect.tap(Sandbox, () => Effect.sync(() => assert.deepStrictEqual(processesWith(sleep), [])))
+            )
+            assert.strictEqual(second.id, first[0].id, "it is the same sandbox")
+          }),
+        limit
+      )
+
+      it.live(
+        "S1 reset kills a process that keeps forking away",
+        () =>
+          Effect.gen(function* () {
+            const sleep = token()
+            const environment = yield* lab(options)
+            const fork = `sh -c 'i=0; while [ $i -lt 60 ]; do setsid sleep ${sleep} & i=$((i+1)); sleep 0.02; done'`
+            yield* environment.withSession({}, sh(`setsid ${fork} & sleep 0.2`))
+            yield* environment.withSession({}, Effect.void)
+            yield* Effect.sleep(200)
+            assert.deepStrictEqual(processesWith(sleep), [])
+          }),
+        limit
+      )
+
+      it.live(
+        "S1 a changed environment and working directory end with their command",
+        () =>
+          inSession(
+            options,
+            Effect.gen(function* () {
+              const { workdir } = yield* Sandbox
+              yield* output("mkdir d; cd d; export A=1; umask 0; ulimit -n 10")
+              assert.strictEqual(yield* output('echo "$PWD ${A-unset}"'), `${workdir} unset\n`)
+            })
+          ),
+        limit
+      )
+
+      it.live(
+        "F26 a workspace that the session has removed or replaced is whole again",
+        () =>
+          Effect.gen(function* () {
+            const host = yield* hostDirectory
+            fs.writeFileSync(path.join(host, "precious"), "precious")
+            const one = yield* instance(options)
+            for (const replace of [
+              () => fs.rmSync(one.workdir, { recursive: true }),
+              () => {
+                fs.rmSync(one.workdir, { recursive: true })
+                fs.symlinkSync(host, one.workdir)
+              },
+              () => {
+                fs.rmSync(one.workdir, { recursive: true })
+                fs.writeFileSync(one.workdir, "a file")
+              }
+            ]) {
+              replace()
+              yield* one.reset
+              const listed = yield* spawn(one, ChildProcess.make("sh", ["-c", "ls -A; pwd -P; echo a >file"]))
+              assert.strictEqual(listed.stdout, `${one.workdir}\n`)
+              assert.deepStrictEqual(fs.readdirSync(one.workdir), ["file"])
+              assert.deepStrictEqual(fs.readdirSync(host), ["precious"])
+            }
+          }),
+        limit
+      )
+
+      it.live(
+        "F30 S1 nothing is killed by its name: a stranger with the same command line lives on",
+        () =>
+          Effect.gen(function* () {
+            const sleep = token()
+            const stranger = spawnOnHost("sleep", [sleep], { stdio: "ignore", detached: true })
+            yield* Effect.addFinalizer(() => Effect.sync(() => stranger.kill("SIGKILL")))
+            const other = yield* instance(options)
+            yield* other.spawner.spawn(ChildProcess.make("sleep", [sleep]))
+            const one = yield* scoped(instance(options))
+            yield* spawn(
+              one.value,
+              ChildProcess.make("sh", ["-c", `setsid sleep ${sleep} >/dev/null 2>&1 & sleep 0.1`])
+            )
+            yield* running(sleep, 3)
+            const before = processesWith(sleep)
+            yield* one.value.reset
+            yield* one.close
+            const left = processesWith(sleep)
+            assert.include(left, String(stranger.pid))
+            assert.isAtLeast(left.length, 2, "the other sandbox's lives, too")
+            assert.isTrue(left.every((pid) => before.includes(pid)))
+          }),
+        limit
+      )
+
+      it.live(
+        "what belongs to the sandbox outlives its sessions: home, and processes of set-up",
+        () =>
+          Effect.gen(function* () {
+            const ofSandbox = Effect.provideService(CallLifetime, "sandbox")
+            const [daemon, writer, session] = [token(), token(), token()]
+            const one = yield* scoped(instance(options))
+            const { fileSystem, home = "", spawner } = one.value
+            yield* ofSandbox(fileSystem.writeFileString(`${home}/tool`, "#!/bin/sh\necho tool\n"))
+            yield* ofSandbox(fileSystem.chmod(`${home}/tool`, 0o755))
+            const scope = yield* Scope.make()
+            const start = (script: string) =>
+              Scope.provide(spawner.spawn(ChildProcess.make("sh", ["-c", script])), scope)
+            // Each says in a file that it runs: an isolated command's name is on the host before the command is.
+            yield* ofSandbox(start(`echo up >"${home}/daemon"; exec setsid -w sleep ${daemon}`))
+            yield* ofSandbox(start(`echo up >"${home}/writer"; sleep ${writer}`))
+            yield* start(`echo up >up; sleep ${session}`)
+            for (const file of [`${home}/daemon`, `${home}/writer`, path.join(one.value.workdir, "up")]) {
+              yield* eventually(file, () => fs.existsSync(file) && fs.readFileSync(file, "utf8") === "up\n")
+            }
+            yield* one.value.reset
+            assert.isNotEmpty(processesWith(daemon))
+            assert.isNotEmpty(processesWith(writer))
+            assert.strictEqual(yield* fileSystem.readFileString(`${home}/writer`), "up\n")
+            assert.strictEqual((yield* spawn(one.value, ChildProcess.make(`${home}/tool`))).stdout, "tool\n")
+            assert.strictEqual(
+              (yield* Effect.flip(fileSystem.writeFileString(`${home}/tool`, ""))).reason._tag,
+              "PermissionDenied"
+            )
+            if (isolation === "none") assert.deepStrictEqual(processesWith(session), [])
+            yield* Scope.close(scope, Exit.void)
+            yield* one.close
+            for (const sleep of [daemon, writer, session]) yield* gone(sleep)
+            assert.isFalse(fs.existsSync(home))
+          }),
+        limit
+      )
+
+      it.live(
+        "templates are copied before each session, links as links",
+        () =>
+          Effect.gen(function* () {
+            const host = yield* hostDirectory
+            const template = path.join(host, "template")
+            fs.mkdirSync(path.join(template, "src"), { recursive: true })
+            fs.writeFileSync(path.join(template, "src", "main"), "original")
+            fs.writeFileSync(path.join(template, ".hidden"), "")
+            fs.writeFileSync(path.join(template, "run"), "#!/bin/sh\necho ran\n", { mode: 0o755 })
+            fs.symlinkSync("src/main", path.join(template, "link"))
+            const environment = yield* lab({ ...options, images: { shell: template } }, { images: ["shell", "bare"] })
+            for (let i = 0; i < 2; i++) {
+              const seen = yield* environment.withSession(
+                {},
+                output("./run; cat link; ls -A; readlink link; echo changed >src/main; rm .hidden run; touch more")
+              )
+              assert.strictEqual(seen, "ran\noriginal.hidden\nlink\nrun\nsrc\nsrc/main\n")
+            }
+            assert.strictEqual(yield* environment.withSession({ image: "bare" }, output("ls -A")), "")
+            assert.strictEqual(fs.readFileSync(path.join(template, "src", "main"), "utf8"), "original")
+          }),
+        limit
+      )
+    })
+
+    describe("the end", () => {
+      it.live(
+        "I7 nothing is left: no directory, no process, no zombie",
+        () =>
+          Effect.gen(function* () {
+            const host = yield* hostDirectory
+            const root = path.join(host, "made", "for it")
+            const sleep = token()
+            const environment = yield* scoped(lab({ ...options, root }, { pool: 2 }))
+            yield* environment.value.withSession({}, sh(`setsid sleep ${sleep} & mkdir -m 000 locked; sleep 0.1`))
+            assert.notDeepEqual(fs.readdirSync(root), [])
+            // A session that is running is ended, too.
+            const busy = yield* Effect.forkChild(
+              environment.value.withSession({}, sh(`setsid sleep ${sleep} & sleep ${sleep}`))
+            )
+            yield* running(sleep)
+            yield* environment.close
+            yield* Fiber.await(busy)
+            assert.deepStrictEqual(processesWith(sleep), [])
+            assert.deepStrictEqual(fs.readdirSync(root), [], "the root itself is its owner's")
+            // Those of the tests beside this one are asked about at once; a zombie that is left stays.
+            const dead = zombies()
+            yield* eventually("no zombies", () => !zombies().some((pid) => dead.includes(pid)))
+          }),
+        limit
+      )
+
+      it.live(
+        "the default root is removed",
+        () =>
+          Effect.gen(function* () {
+            const one = yield* scoped(instance(options))
+            yield* one.value.fileSystem.writeFileString("file", "")
+            const root = path.dirname(path.dirname(one.value.workdir))
+            assert.isTrue(fs.existsSync(root))
+            yield* one.close
+            assert.isFalse(fs.existsSync(one.value.workdir))
+            assert.isFalse(fs.existsSync(root))
+          }),
+        limit
+      )
+
+      it.live(
+        "F26 an interrupted start leaves nothing",
+        () =>
+          Effect.gen(function* () {
+            const root = yield* hostDirectory
+            const made = yield* driver({ ...options, root })
+            for (let millis = 0; millis < 12; millis++) {
+              yield* made.create(spec()).pipe(Effect.scoped, Effect.timeoutOption(millis))
+            }
+            assert.deepStrictEqual(fs.readdirSync(root), [])
+          }),
+        limit
+      )
+
+      it.live(
+        "L27 sandboxes with strange ids stay within the root, apart from each other",
+        () =>
+          Effect.gen(function* () {
+            const root = fs.realpathSync(yield* hostDirectory)
+            const made = yield* driver({ ...options, root })
+            const ids = [
+              "..",
+              ".",
+              "/etc",
+              "a/b",
+              "a%2fb",
+              "a%2f;b",
+              "A/B",
+              "%",
+              " ",
+              "new\nline",
+              "é",
+              "x".repeat(500),
+              "..;"
+            ]
+            const directories = yield* Effect.forEach(ids, (id) =>
+              Effect.gen(function* () {
+                const one = yield* made.create(spec({ environmentId: id, sandboxId: id }))
+                yield* one.fileSystem.writeFileString("id", id)
+                const shown = yield* spawn(one, ChildProcess.make("cat", ["id"]))
+                assert.strictEqual(shown.stdout, id)
+                return one.workdir
+              })
+            )
+            assert.strictEqual(new Set(directories).size, ids.length)
+            for (const directory of directories) {
+              assert.isTrue(fs.realpathSync(directory).startsWith(`${root}/`), directory)
+              assert.deepStrictEqual(fs.readdirSync(directory), ["id"])
+            }
+          }),
+        limit
+      )
+    })
+
+    describe.skipIf(!processLimitWorks)("maxProcesses", () => {
+      it.live(
+        "holds for all commands of a sandbox together, and its control group goes with the sandbox",
+        () =>
+          Effect.gen(function* () {
+            const sleep = token()
+            const one = yield* scoped(instance({ ...options, maxProcesses: 24 }))
+            // A shell would give up at the first fork that fails.
+            const many = 'for (1..60) { my $pid = fork; exec "sleep", @ARGV if defined $pid && !$pid } sleep 100'
+            yield* Effect.scoped(
+              Effect.gen(function* () {
+                for (let i = 0; i < 2; i++)
+                  yield* one.value.spawner.spawn(ChildProcess.make("perl", ["-e", many, sleep]))
+                yield* running(`sleep\0${sleep}`, 10)
+                yield* Effect.sleep(300)
+                assert.isAtMost(processesWith(`sleep\0${sleep}`).length, 24)
+              })
+            )
+            yield* one.value.reset
+            assert.strictEqual((yield* spawn(one.value, ChildProcess.make("echo", ["again"]))).stdout, "again\n")
+            const group = path.basename(path.dirname(one.value.workdir))
+            assert.isNotEmpty(controlGroups(group))
+            yield* one.close
+            assert.deepStrictEqual(controlGroups(group), [])
+            assert.deepStrictEqual(processesWith(sleep), [])
+          }),
+        limit
+      )
+    })
   })
 }
+
+/** Children of this process that have ended and that nobody has asked about. */
+const zombies = (): ReadonlyArray<string> =>
+  fs.readdirSync("/proc").filter((pid) => {
+    if (!/^\d+$/.test(pid)) return false
+    try {
+      return new RegExp(`\\) Z ${process.pid} `).test(fs.readFileSync(`/proc/${pid}/stat`, "latin1"))
+    } catch {
+      return false
+    }
+  })
+
+const controlGroups = (name: string): ReadonlyArray<string> =>
+  ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"].filter((hierarchy) =>
+    fs.existsSync(path.join(hierarchy, `effect-sandbox-${name}`))
+  )

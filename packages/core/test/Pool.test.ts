@@ -1,6 +1,13 @@
-import { EnvironmentClosedError, EnvironmentOverloadError, Environment, Sandbox, Session } from "@effect-sandbox/core"
+import {
+  Environment,
+  EnvironmentClosedError,
+  EnvironmentOverloadError,
+  LoadBalancer,
+  Sandbox,
+  Session
+} from "@effect-sandbox/core"
 import { assert, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Random, Scope } from "effect"
+import { Deferred, Effect, Exit, Fiber, Random, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as Lab from "./support/Lab.ts"
 import * as TestDriver from "./support/TestDriver.ts"
@@ -382,4 +389,256 @@ it.effect("L7 S2 session ids are long and do not collide", () =>
     // 24 digits of base 36 that hold 26 bits for each six.
     for (const id of ids) assert.match(id, /^session-[0-9a-z]{24}$/)
   }).pipe(Lab.run)
+)
+
+it.effect("P4 who does not want to wait gets what is ready, or an answer at once", () =>
+  Effect.gen(function* () {
+    const env = yield* Environment.make({ ...image, pool: 1, acquireTimeout: 0 })
+    const first = yield* hold(env)
+    assert.strictEqual(yield* Deferred.await(first.entered), "env/base:0:0")
+    const error = Lab.failure(yield* Effect.exit(env.withSession({}, here)))
+    assert.instanceOf(error, EnvironmentOverloadError)
+    assert.strictEqual(error.waitedMillis, 0)
+    yield* first.end
+  }).pipe(Lab.run)
+)
+
+it.effect("P4 a sandbox that was grown for someone who gave up is kept for the next", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    const env = yield* Environment.make({ ...image, pool: { min: 0, max: 2 }, acquireTimeout: "3 seconds" })
+    driver.faults.create = () => Effect.sleep("10 seconds")
+    const impatient = yield* hold(env)
+    yield* TestClock.adjust("3 seconds")
+    assert.instanceOf(Lab.failure(yield* Fiber.await(impatient.fiber)), EnvironmentOverloadError)
+    yield* TestClock.adjust("7 seconds")
+    assert.deepInclude((yield* env.stats).images[0]?.counts, { Ready: 1, SettingUp: 0 })
+    assert.strictEqual(yield* env.withSession({}, here), "env/base:0:0")
+    assert.strictEqual((yield* env.stats).ledger.created, 1)
+  }).pipe(Lab.run)
+)
+
+it.effect("P4 P1 without a pool, a sandbox that was made for someone who gave up is taken down", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    const env = yield* Environment.make({ ...image, pool: 0, acquireTimeout: "3 seconds" })
+    driver.faults.create = () => Effect.sleep("10 seconds")
+    const impatient = yield* hold(env)
+    yield* TestClock.adjust("3 seconds")
+    assert.instanceOf(Lab.failure(yield* Fiber.await(impatient.fiber)), EnvironmentOverloadError)
+    yield* TestClock.adjust("7 seconds")
+    assert.deepStrictEqual(driver.alive(), [])
+    assert.strictEqual((yield* env.stats).ledger.live, 0)
+  }).pipe(Lab.run)
+)
+
+it.effect("P3 I2 a sandbox takes its place until it is gone: what replaces it waits for that", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    const env = yield* Environment.make({ ...image, pool: 2, maxSessions: 1 })
+    driver.faults.destroy = () => Effect.sleep("5 seconds")
+    for (let i = 0; i < 2; i++) yield* (yield* hold(env)).end
+    const waiting = yield* Effect.all(Array.from({ length: 4 }, () => hold(env)))
+    for (let i = 0; i < 40; i++) {
+      yield* TestClock.adjust("1 second")
+      for (const user of waiting) yield* Effect.forkChild(user.end)
+      const stats = yield* env.stats
+      assert.isAtMost(stats.ledger.live, 2)
+    }
+    assert.strictEqual(driver.peakOf("base"), 2)
+    for (const user of waiting) assert.isTrue(Exit.isSuccess(yield* Fiber.await(user.fiber)))
+    driver.faults.destroy = () => Effect.void
+  }).pipe(Lab.run)
+)
+
+it.effect("P5 P3 many who are the first on a dynamic image share its pool", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    const slowly: LoadBalancer.LoadBalancer = {
+      name: "slow",
+      make: <A extends object>() => Effect.delay(LoadBalancer.roundRobin.make<A>(), 10)
+    }
+    const options = { ...image, images: [], pool: { min: 0, max: 3 }, dynamicImages: true, loadBalancer: slowly }
+    const env = yield* Environment.make(options)
+    const users = yield* Effect.forEach(Array.from({ length: 9 }), () =>
+      Effect.forkChild(env.withSession({ image: "new" }, Effect.delay(here, 1000)), { startImmediately: true })
+    )
+    yield* TestClock.adjust("4 seconds")
+    const used = yield* Fiber.joinAll(users)
+    assert.strictEqual(new Set(used).size, 3)
+    assert.strictEqual(driver.peakOf("new"), 3)
+    assert.strictEqual((yield* env.stats).images.length, 1)
+  }).pipe(Lab.run)
+)
+
+it.effect("P6 shrinking does not go below `min`, also while those before are still going", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    const env = yield* Environment.make({
+      ...image,
+      pool: { min: 2, max: 6 },
+      idleTimeToLive: "1 minute",
+      housekeepInterval: "10 seconds"
+    })
+    const users = yield* Effect.all(Array.from({ length: 6 }, () => hold(env)))
+    yield* Effect.forEach(users, (user) => user.end)
+    driver.faults.destroy = () => Effect.sleep("25 seconds")
+    for (let i = 0; i < 20; i++) {
+      yield* TestClock.adjust("10 seconds")
+      assert.isAtLeast((yield* env.stats).images[0]?.counts.Ready ?? 0, 2)
+    }
+    assert.strictEqual((yield* env.stats).ledger.live, 2)
+    assert.strictEqual((yield* env.stats).ledger.created, 6, "none was taken down to be started again")
+    driver.faults.destroy = () => Effect.void
+  }).pipe(Lab.run)
+)
+
+it.effect("P6 the most recent one serves, so that the others go idle", () =>
+  Effect.gen(function* () {
+    const env = yield* Environment.make({
+      ...image,
+      pool: { min: 0, max: 4 },
+      idleTimeToLive: "1 minute",
+      housekeepInterval: "10 seconds",
+      loadBalancer: LoadBalancer.mostRecent
+    })
+    const users = yield* Effect.all(Array.from({ length: 4 }, () => hold(env)))
+    yield* Effect.forEach(users, (user) => user.end)
+    yield* Lab.settle
+    const used = new Set<string>()
+    for (let i = 0; i < 20; i++) {
+      used.add(yield* env.withSession({}, here))
+      yield* TestClock.adjust("10 seconds")
+    }
+    assert.strictEqual(used.size, 1)
+    assert.strictEqual((yield* env.stats).ledger.live, 1)
+  }).pipe(Lab.run)
+)
+
+it.effect("P6 I8 who waits for a sandbox that is recycled gets its successor", () =>
+  Effect.gen(function* () {
+    const env = yield* Environment.make({ ...image, pool: 1, maxSessions: 1 })
+    const first = yield* hold(env)
+    const second = yield* hold(env)
+    yield* first.end
+    yield* Lab.settle
+    assert.strictEqual(yield* Deferred.await(second.entered), "env/base:0:1")
+    yield* second.end
+  }).pipe(Lab.run)
+)
+
+it.effect("F21 a sandbox that dies in the moment it is handed over is not used: its acquirer gets another", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    const env = yield* Environment.make({ ...image, pool: 2 })
+    // The death is told while the acquirer is on its way to its session.
+    for (let turns = 0; turns < 8; turns++) {
+      const [victim] = driver.alive()
+      if (victim === undefined) return assert.fail("none is alive")
+      yield* Effect.forkChild(driver.kill(victim))
+      for (let i = 0; i < turns; i++) yield* Effect.yieldNow
+      const user = yield* hold(env)
+      yield* Lab.settle
+      // Handed over before its death was known, it ends with the state error; afterwards it is never used.
+      const ended = user.fiber.pollUnsafe()
+      if (ended === undefined) assert.include([...driver.alive()], yield* Deferred.await(user.entered))
+      else assert.propertyVal(Lab.failure(ended), "_tag", "SandboxStateError")
+      yield* user.end
+      yield* Lab.settle
+      assert.strictEqual((yield* env.stats).images[0]?.counts.Ready, 2)
+    }
+  }).pipe(Lab.run)
+)
+
+it.effect("F21 I4 death at any turn of a hand-over: no session begins on a sandbox that is known to be dead", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    const env = yield* Environment.make({ ...image, pool: 1 })
+    driver.faults.reset = () => Effect.andThen(Effect.yieldNow, Effect.yieldNow)
+    let replaced = 0
+    for (let turns = 0; turns < 12; turns++) {
+      const first = yield* hold(env)
+      const [victim] = driver.alive()
+      if (victim === undefined) return assert.fail("none is alive")
+      const second = yield* Effect.forkChild(
+        env.withSession(
+          {},
+          Effect.gen(function* () {
+            const sandbox = yield* Sandbox
+            assert.deepStrictEqual([...(yield* sandbox.stateErrors)], [], `after turn ${turns}`)
+            yield* Effect.yieldNow
+            return sandbox.id as string
+          })
+        ),
+        { startImmediately: true }
+      )
+      yield* Effect.forkChild(first.end, { startImmediately: true })
+      for (let i = 0; i < turns; i++) yield* Effect.yieldNow
+      yield* driver.kill(victim)
+      yield* Lab.settle
+      const exit = yield* Fiber.await(second)
+      if (Exit.isFailure(exit)) assert.propertyVal(Lab.failure(exit), "_tag", "SandboxStateError")
+      else if (exit.value !== victim) replaced++
+      yield* Lab.settle
+      assert.strictEqual((yield* env.stats).images[0]?.counts.Ready, 1)
+      assert.notInclude([...driver.alive()], victim)
+    }
+    assert.isAbove(replaced, 0)
+  }).pipe(Lab.run)
+)
+
+it.effect.prop(
+  "I8 P2 P4 waiters are served in order, whoever else gives up or is interrupted, and none is forgotten",
+  [
+    Schema.Struct({
+      max: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 3 })),
+      users: Schema.Array(
+        Schema.Struct({
+          arrives: Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 5000 })),
+          stays: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 2000 })),
+          interruptedAfter: Schema.Union([
+            Schema.Undefined,
+            Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 3000 }))
+          ])
+        })
+      )
+    })
+  ],
+  ([{ max, users }]) =>
+    Effect.gen(function* () {
+      const env = yield* Environment.make({ ...image, pool: max })
+      const arrived: Array<number> = []
+      const served: Array<number> = []
+      const gone = new Set<number>()
+      const fibers = yield* Effect.forEach(users, ({ arrives, interruptedAfter, stays }, index) =>
+        Effect.gen(function* () {
+          yield* Effect.sleep(arrives + 1)
+          arrived.push(index)
+          const session = env.withSession(
+            {},
+            Effect.andThen(
+              Effect.sync(() => served.push(index)),
+              Effect.sleep(stays)
+            )
+          )
+          if (interruptedAfter === undefined) return yield* session
+          const fiber = yield* Effect.forkChild(session, { startImmediately: true })
+          yield* Effect.sleep(interruptedAfter)
+          yield* Fiber.interrupt(fiber)
+          if (!served.includes(index)) gone.add(index)
+        }).pipe(Effect.forkChild)
+      )
+      for (let i = 0; i < 200; i++) {
+        yield* TestClock.adjust(100)
+        const [pool] = (yield* env.stats).images
+        if ((pool?.waiters ?? 0) > 0) assert.strictEqual(pool?.counts.Ready, 0)
+      }
+      yield* TestClock.adjust("1 hour")
+      yield* Fiber.joinAll(fibers)
+      assert.deepStrictEqual(
+        served,
+        arrived.filter((index) => !gone.has(index))
+      )
+    }).pipe(Lab.run),
+  { arbitrary: { runs: 60, seed: "waiters" }, timeout: 60_000 }
 )

@@ -7,13 +7,12 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
-import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Feature from "./Feature.ts"
 import { EnvironmentId, ImageId } from "./Id.ts"
 import * as LoadBalancer from "./LoadBalancer.ts"
-import { DurationInput, type Problem, problemsOf } from "./internal/options.ts"
+import { DurationInput, isPattern, Pattern, type Problem, problemsOf, whole } from "./Options.ts"
 import { InvalidConfigurationError } from "./SandboxError.ts"
 
 /** A fixed number of sandboxes, or how many are kept at least and may be at most. */
@@ -101,10 +100,6 @@ export interface Resolved {
   readonly loadBalancer: LoadBalancer.LoadBalancer
 }
 
-const Pattern = Schema.String.check(
-  Schema.makeFilter((source) => isPattern(source) || `expected a regular expression, got ${JSON.stringify(source)}`)
-)
-
 const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
 const Positive = Schema.Int.check(Schema.isGreaterThanOrEqualTo(1))
 
@@ -152,10 +147,6 @@ const isRange = (pool: unknown): pool is { readonly min?: number; readonly max?:
 
 const range = (size: PoolSize): { readonly min: number; readonly max: number } =>
   typeof size === "number" ? { min: size, max: size } : { min: size.min ?? 0, max: size.max ?? defaultMax }
-
-const isPattern = (source: string): boolean => Result.isSuccess(Result.try(() => whole(source)))
-
-const whole = (pattern: string) => new RegExp(`^(?:${pattern})$`)
 
 /** The pool sizes by rule P1. */
 const sizes = (pool: Settings["pool"]): ((image: string) => { readonly min: number; readonly max: number }) => {

@@ -45,9 +45,9 @@ import { pathSegment } from "./Id.ts"
 import type * as bubblewrap from "./internal/bubblewrap.ts"
 import * as confinedFileSystem from "./internal/confinedFileSystem.ts"
 import * as localSpawner from "./internal/localSpawner.ts"
-import * as optionCheck from "./internal/options.ts"
 import * as processLimit from "./internal/processLimit.ts"
 import * as strays from "./internal/strays.ts"
+import * as OptionCheck from "./Options.ts"
 import { type Isolation, SandboxDriver, type SandboxInstance, type SandboxSpec } from "./SandboxDriver.ts"
 import { InvalidConfigurationError, isStateError, SandboxStateError, UnsupportedOptionError } from "./SandboxError.ts"
 
@@ -78,7 +78,7 @@ const OptionsSchema = Schema.Struct({
   readOnlyPaths: Schema.optional(Schema.Array(Schema.NonEmptyString)),
   images: Schema.optional(Schema.Record(Schema.String, Schema.NonEmptyString)),
   maxProcesses: Schema.optional(Schema.Int.check(Schema.isGreaterThanOrEqualTo(8))),
-  forceKillAfter: Schema.optional(optionCheck.DurationInput("positive"))
+  forceKillAfter: Schema.optional(OptionCheck.DurationInput("positive"))
 })
 
 const name = "LocalDriver"
@@ -140,7 +140,7 @@ export const layerConfig = (
 
 /** The same as `layer`, as a scoped effect. */
 export const make = Effect.fnUntraced(function* (options: Options = {}) {
-  yield* optionCheck.check(name, OptionsSchema, options)
+  yield* OptionCheck.check(name, OptionsSchema, options)
   const host: localSpawner.Host = {
     files: yield* FileSystem.FileSystem,
     path: yield* Path.Path,

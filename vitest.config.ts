@@ -11,7 +11,9 @@ export default defineConfig({
         name,
         include: ["test/**/*.test.ts"],
         exclude: integration ? configDefaults.exclude : [...configDefaults.exclude, "**/*.integration.test.ts"],
-        sequence: { concurrent: true }
+        sequence: { concurrent: true },
+        // A hang, not a slow machine: the tests of a file run at the same time and share two processors.
+        testTimeout: 60_000
       }
     })),
     passWithNoTests: true

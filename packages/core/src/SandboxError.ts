@@ -257,9 +257,14 @@ export const hasUserError = (cause: Cause.Cause<unknown>): boolean =>
     Cause.isFailReason(reason) ? !isStateError(reason.error) : Cause.isDieReason(reason) && !isStateError(reason.defect)
   )
 
-/** A short sentence about any error. */
+/** A short sentence about any error, also one that is no `Error` and one that cannot be printed. */
 export const describe = (error: unknown): string => {
   if (Cause.isCause(error)) return describe(Cause.squash(error))
-  if (error instanceof Error) return error.message === "" ? error.name : error.message
-  return typeof error === "string" ? error : String(Predicate.hasProperty(error, "_tag") ? error._tag : error)
+  if (typeof error === "string") return error
+  if (!Predicate.isObject(error)) return String(error)
+  const named = (field: "message" | "_tag" | "name") =>
+    Predicate.hasProperty(error, field) && typeof error[field] === "string" && error[field] !== ""
+      ? error[field]
+      : undefined
+  return named("message") ?? named("_tag") ?? named("name") ?? Object.prototype.toString.call(error)
 }

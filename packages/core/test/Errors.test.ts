@@ -577,7 +577,7 @@ for (const way of Lab.ways) {
         yield* sandbox.report(a)
         yield* sandbox.report(b)
         return yield* Effect.fail(a)
-      })
+      }).pipe(Effect.uninterruptible) // it would end with the first report
       const error = Lab.failure(yield* Effect.exit(way.open(env, {}, body)))
       assert.strictEqual(error instanceof SandboxStateError ? error.operation : undefined, "a")
       const recorded = yield* sandbox?.stateErrors ?? Effect.succeed([])
@@ -1356,3 +1356,14 @@ for (const way of Lab.ways) {
     }).pipe(Lab.run)
   )
 }
+
+it("a message can be had of any cause, also of one that cannot be printed", () => {
+  const message = (cause: unknown) =>
+    new SandboxStateError({ sandboxId: SandboxId.make("env/base:0:0"), operation: "create", cause }).message
+  const bare = (fields: object) => Object.assign(Object.create(null), fields) as unknown
+  assert.include(message(bare({ message: "no disk" })), "create: no disk")
+  assert.include(message(bare({ _tag: "NoDisk" })), "create: NoDisk")
+  assert.include(message(bare({})), "create: [object Object]")
+  assert.include(message(new TypeError("")), "create: TypeError")
+  assert.include(message(null), "create: null")
+})

@@ -9,7 +9,7 @@ import {
   SandboxStateError
 } from "@effect-sandbox/core"
 import { assert, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Exit, Fiber, Random, References, Schedule, Scope } from "effect"
+import { Context, Deferred, Effect, Exit, Fiber, Random, References, Schedule, Scheduler, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as Lab from "./support/Lab.ts"
 import * as TestDriver from "./support/TestDriver.ts"
@@ -866,6 +866,50 @@ it.effect("H3 L9 L13 a start that is in an outage beyond the grace period fails,
       assert.strictEqual(error.offlineMillis, 60_000)
       assert.deepStrictEqual(driver.alive(), [])
     }
+  }).pipe(Lab.run)
+)
+
+it.effect("H3 V2 a start that an outage ends is told before the shutdown, however its fibers take turns", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    const recorder = yield* EventRecorder
+    driver.faults.create = (spec) => Effect.fail(TestDriver.stateError(spec.sandboxId, "create"))
+    for (const turns of [3, 5, 8, 16, 2048]) {
+      yield* recorder.clear
+      yield* Environment.make({
+        ...image,
+        id: `env${turns}`,
+        pool: 1,
+        onOutage: "shutdown",
+        outageGracePeriod: 0
+      }).pipe(Effect.scoped, Effect.exit, Effect.provideService(Scheduler.MaxOpsBeforeYield, turns))
+      const tags = (yield* recorder.events).map((event) => event._tag).filter((tag) => tag.startsWith("Environment"))
+      assert.deepStrictEqual(
+        tags,
+        ["EnvironmentStarting", "EnvironmentStarted", "EnvironmentShuttingDown", "EnvironmentShutDown"],
+        `${turns} operations a turn`
+      )
+    }
+  }).pipe(Lab.run)
+)
+
+it.effect("H1 times that are not whole milliseconds do not keep housekeeping from sleeping", () =>
+  Effect.gen(function* () {
+    const driver = yield* TestDriver.TestDriver
+    let housekept = 0
+    const one = { housekeep: Effect.sync(() => housekept++) }
+    // Adding an interval and taking off what has passed of it leaves less than nothing, for some of these times.
+    driver.faults.create = (spec) => Effect.sleep(Math.sqrt(spec.environmentId.length) * 131.7)
+    driver.faults.ping = (spec) => Effect.sleep(Math.sqrt(spec.environmentId.length) * 17.3)
+    for (let i = 1; i <= 20; i++) {
+      const starting = yield* Effect.forkChild(
+        Lab.make({ id: "e".repeat(i), one, housekeep: "7 seconds", keepaliveInterval: "1 second" })
+      )
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(starting)
+    }
+    yield* TestClock.adjust("7 seconds")
+    assert.isAtLeast(housekept, 20)
   }).pipe(Lab.run)
 )
 

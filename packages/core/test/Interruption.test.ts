@@ -3,10 +3,10 @@
  * operations, from 3 to 64, and whatever is tested is interrupted after its first, second, third … turn until it gets
  * to its end. Afterwards nothing may be left of it, and the pool must serve as many sessions as ever.
  */
-import { Environment, Feature, Sandbox } from "@effect-sandbox/core"
+import { Environment, EventRecorder, Feature, Sandbox } from "@effect-sandbox/core"
 import { assert, it } from "@effect/vitest"
 import type { Scope } from "effect"
-import { Context, Effect, Exit, Fiber, References } from "effect"
+import { Context, Effect, Exit, Fiber, Layer, References } from "effect"
 import { TestClock } from "effect/testing"
 import { hold, Ledger, until, watch } from "./support/Probe.ts"
 import * as TestDriver from "./support/TestDriver.ts"
@@ -527,4 +527,29 @@ it.effect(
       }
     }),
   timeout
+)
+
+it.effect("F28 I6 a start that is interrupted at any turn is told from its beginning to its end, or not at all", () =>
+  Effect.gen(function* () {
+    for (const maxOps of [3, 5, 8, 13, 21, 2048]) {
+      for (let turns = 0; turns < 300; turns++) {
+        const [events, exit] = yield* Effect.gen(function* () {
+          const recorder = yield* EventRecorder
+          const starting = yield* Environment.make({ images: ["base"], pool: 1, keepaliveInterval: 0 }).pipe(
+            Effect.scoped,
+            Effect.provideService(References.MaxOpsBeforeYield, maxOps),
+            Effect.forkChild({ startImmediately: true })
+          )
+          for (let i = 0; i < turns; i++) yield* Effect.yieldNow
+          yield* Fiber.interrupt(starting)
+          return [yield* recorder.events, yield* Fiber.await(starting)] as const
+        }).pipe(Effect.provide(Layer.mergeAll(TestDriver.layer, EventRecorder.layer)))
+        const count = (tag: string) => events.filter((event) => event._tag === tag).length
+        const told = [count("EnvironmentStarting"), count("EnvironmentStarted"), count("EnvironmentShutDown")]
+        assert.include([0, 1], told[0])
+        assert.deepStrictEqual(told, [told[0], told[0], told[0]], `MaxOpsBeforeYield ${maxOps}, turn ${turns}`)
+        if (Exit.isSuccess(exit)) break
+      }
+    }
+  })
 )

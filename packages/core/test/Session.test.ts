@@ -652,6 +652,26 @@ for (const way of Lab.ways) {
   )
 }
 
+for (const way of Lab.ways) {
+  it.effect(`S4 I1 a body that breaks its sandbox in its first step is over before its session is (${way.name})`, () =>
+    Lab.run(
+      Effect.gen(function* () {
+        const log: Array<string> = []
+        const env = yield* Lab.make({ log })
+        const body = Effect.gen(function* () {
+          const sandbox = yield* Sandbox
+          yield* sandbox.report(TestDriver.stateError(sandbox.id, "report"))
+          return yield* Effect.never
+        }).pipe(Effect.ensuring(Effect.sync(() => log.push("body over"))))
+        const error = yield* Effect.flip(way.open(env, {}, body))
+        assert.instanceOf(error, SandboxStateError)
+        const over = log.indexOf("body over")
+        assert.deepStrictEqual(log.slice(over, over + 2), ["body over", "session teardown two"])
+      })
+    )
+  )
+}
+
 it.effect("S4 all that run in a session are interrupted and get the reason, also who comes later", () =>
   Effect.gen(function* () {
     const driver = yield* TestDriver.TestDriver

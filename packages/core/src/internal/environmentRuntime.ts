@@ -68,6 +68,8 @@ export class EnvironmentRuntime implements Engine {
   private readonly random: { nextDoubleUnsafe(): number }
   private readonly housekeepIntervals: ReadonlyMap<FeatureId, number>
   private readonly hosts: Array<Host> = []
+  /** Whether its start was told and how that ended was not. */
+  private isStarting = false
   /** Completed when the environment is offline. */
   private readonly offline = Deferred.makeUnsafe<void>()
   private housekeepingCounter = 0
@@ -110,17 +112,20 @@ export class EnvironmentRuntime implements Engine {
   // Starting
   // -------------------------------------------------------------------------------------------------------------------
 
-  /** Host features, then the sandboxes of all images; on failure everything is taken down again (L9). */
-  readonly start: Effect.Effect<void, unknown> = Effect.suspend(() => {
-    const started = now(this)
-    emit(this, (timestamp) => ({ _tag: "EnvironmentStarting", ...this.facts(timestamp) }))
-    const bringUp = Effect.gen({ self: this }, function* () {
-      for (const feature of this.config.features) if (feature.kind === "host") yield* this.setUpHost(feature)
-      for (const image of this.config.images) yield* this.poolOf(image)
-      yield* Effect.forEach(this.pools.values(), (pool) => pool.start, { concurrency: "unbounded", discard: true })
-    })
-    return Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(Effect.exit(restore(bringUp)), (result) => {
+  /**
+   * Host features, then the sandboxes of all images; on failure everything is taken down again (L9). Must be called in
+   * an uninterruptible region, so that a start that was told of is told to its end (I6).
+   */
+  start(restore: Restore): Effect.Effect<void, unknown> {
+    return Effect.suspend(() => {
+      this.isStarting = true
+      emit(this, (timestamp) => ({ _tag: "EnvironmentStarting", ...this.facts(timestamp) }))
+      const bringUp = Effect.gen({ self: this }, function* () {
+        for (const feature of this.config.features) if (feature.kind === "host") yield* this.setUpHost(feature)
+        for (const image of this.config.images) yield* this.poolOf(image)
+        yield* Effect.forEach(this.pools.values(), (pool) => pool.start, { concurrency: "unbounded", discard: true })
+      })
+      return Effect.flatMap(Effect.exit(restore(bringUp)), (result) => {
         const exit = Exit.isSuccess(result) && this.status !== "Created" ? Exit.fail(closedError(this)) : result
         if (Exit.isSuccess(exit)) {
           this.status = "Online"
@@ -128,16 +133,23 @@ export class EnvironmentRuntime implements Engine {
           for (const host of this.hosts) this.loops.push(this.background(this.hostHousekeeping(host)))
           for (const pool of this.pools.values()) pool.heal()
         }
-        emit(this, (timestamp) => ({
-          _tag: "EnvironmentStarted",
-          ...this.facts(timestamp),
-          durationMillis: timestamp - started,
-          error: Exit.isFailure(exit) ? causeInfo(exit.cause) : undefined
-        }))
+        this.tellStart(exit)
         return Exit.isSuccess(exit) ? Effect.void : Effect.andThen(this.shutDown(), Effect.failCause(exit.cause))
       })
-    ).pipe((starting) => span.around(starting, "environment.start", () => ({ "environment.id": this.config.id })))
-  })
+    }).pipe((starting) => span.around(starting, "environment.start", () => ({ "environment.id": this.config.id })))
+  }
+
+  /** Tells how the start ended, once: a shutdown that overtakes it tells it first. */
+  private tellStart(exit: Exit.Exit<unknown, unknown>): void {
+    if (!this.isStarting) return
+    this.isStarting = false
+    emit(this, (timestamp) => ({
+      _tag: "EnvironmentStarted",
+      ...this.facts(timestamp),
+      durationMillis: timestamp - this.startedAt,
+      error: Exit.isFailure(exit) ? causeInfo(exit.cause) : undefined
+    }))
+  }
 
   private setUpHost(feature: Feature.Any): Effect.Effect<void, unknown> {
     const host: Host = { feature, scope: Scope.makeUnsafe(), active: undefined, isTold: false }
@@ -300,7 +312,7 @@ export class EnvironmentRuntime implements Engine {
     if (sessionIdleTimeout !== undefined) {
       const idle: Effect.Effect<void> = Effect.suspend(() => {
         const left = sessionIdleTimeout - session.idleMillis
-        return left <= 0 ? stop("idle", sessionIdleTimeout) : Effect.andThen(Effect.sleep(left), idle)
+        return left <= 0 ? stop("idle", sessionIdleTimeout) : Effect.andThen(Effect.sleep(Math.ceil(left)), idle)
       })
       watch(idle)
     }
@@ -443,6 +455,7 @@ export class EnvironmentRuntime implements Engine {
     return Effect.uninterruptible(
       Effect.gen({ self: this }, function* () {
         const started = now(this)
+        this.tellStart(Exit.fail(reason ?? closedError(this)))
         emit(this, (timestamp) => ({
           _tag: "EnvironmentShuttingDown",
           ...this.facts(timestamp),
@@ -467,7 +480,8 @@ export class EnvironmentRuntime implements Engine {
         for (const running of this.hostSessions) {
           running.isStopped = true
           running.fiber?.interruptUnsafe()
-          yield* Effect.timeoutOption(Deferred.await(running.ended), this.config.teardownTimeout)
+          // One time limit for its body, and one for its teardown, which must not be over in the same moment.
+          yield* Effect.timeoutOption(Deferred.await(running.ended), 2 * this.config.teardownTimeout)
         }
         for (const host of this.hosts.toReversed()) {
           const begun = now(this)
@@ -514,7 +528,11 @@ export const make = Effect.fnUntraced(function* (config: Resolved) {
     random,
     background: (effect) => run(effect)
   })
-  yield* Effect.addFinalizer(() => environment.shutDown())
-  yield* environment.start
+  yield* Effect.uninterruptibleMask((restore) =>
+    Effect.andThen(
+      Effect.addFinalizer(() => environment.shutDown()),
+      environment.start(restore)
+    )
+  )
   return environment
 })

@@ -544,7 +544,8 @@ export class SandboxRuntime {
       let counter = 0
       const round = Effect.gen({ self: this }, function* () {
         const next = tasks.reduce((earliest, task) => Math.min(earliest, task.due), Number.POSITIVE_INFINITY)
-        yield* Effect.sleep(Math.max(0, next - now(this.engine)))
+        // In whole milliseconds: a sleep that comes short of `next` by a rounding error would come again for ever.
+        yield* Effect.sleep(Math.max(0, Math.ceil(next - now(this.engine))))
         const started = now(this.engine)
         const due = tasks.filter((task) => task.due <= started)
         if (this.isCheckable) {
@@ -790,8 +791,6 @@ export class SessionRuntime {
   reason: StopReason | undefined
   lastActivity = 0
   private activities = 0
-  /** Who ends it; a body may do so itself, and goes on outside of it. */
-  private endedBy: Fiber.Fiber<unknown, unknown> | undefined
   private readonly bodies = new Set<Fiber.Fiber<unknown, unknown>>()
 
   constructor(sandbox: SandboxRuntime) {
@@ -845,18 +844,20 @@ export class SessionRuntime {
         if (this.phase !== "open") {
           return Effect.fail(this.reason ?? this.overError)
         }
-        return Effect.flatMap(Effect.forkChild(span.below(this.span, body), { startImmediately: true }), (fiber) => {
-          const done = fiber.pollUnsafe()
-          if (done !== undefined) return this.judge(done)
+        // Known from its first step on: it may break the sandbox at once, and is then over before the session is.
+        const known = Effect.withFiber<A, E, R>((fiber) => {
           this.bodies.add(fiber)
-          // It may have been ended while the body ran its first steps.
-          if (this.phase !== "open" && this.endedBy !== fiber) fiber.interruptUnsafe()
+          return span.below(this.span, body)
+        })
+        return Effect.flatMap(Effect.forkChild(known, { startImmediately: true }), (fiber) => {
+          const done = fiber.pollUnsafe()
+          if (done !== undefined) {
+            this.bodies.delete(fiber)
+            return this.judge(done)
+          }
           return Effect.flatMap(
             Effect.onInterrupt(restore(Fiber.await(fiber)), () => Fiber.interrupt(fiber)),
-            (exit) => {
-              this.bodies.delete(fiber)
-              return this.judge(exit)
-            }
+            (exit) => this.judge(exit)
           ).pipe(Effect.ensuring(Effect.sync(() => this.bodies.delete(fiber))))
         })
       })
@@ -902,10 +903,9 @@ export class SessionRuntime {
    */
   end(cause: Cause.Cause<unknown> | undefined): Effect.Effect<TeardownError | undefined> {
     return Effect.uninterruptible(
-      Effect.withFiber((fiber) => {
+      Effect.suspend(() => {
         if (this.phase !== "open") return Deferred.await(this.ended)
         this.phase = "ending"
-        this.endedBy = fiber
         const quiet = this.bodies.size === 0 && !this.sandbox.isBusy
         const ending = quiet ? this.close(cause) : Effect.andThen(this.quiesce, this.close(cause))
         return span.below(this.span, ending)

@@ -184,7 +184,7 @@ export type StartError<F> =
   | EnvironmentClosedError
   | Feature.Error<F>
 
-type FeatureOf<F> = F extends ReadonlyArray<infer One> ? One : never
+type FeatureOf<F extends ReadonlyArray<Feature.Any>> = F[number]
 
 /** Makes an environment that lives as long as the scope. */
 export const make = <const F extends ReadonlyArray<Feature.Any> = readonly []>(
@@ -348,7 +348,9 @@ const statsOf = (runtime: environmentRuntime.EnvironmentRuntime): Stats => {
 }
 
 /** The statics of an environment's service class. */
-export interface ServiceStatics<Self, F> {
+export interface ServiceStatics<Self, F extends Feature.Any> {
+  /** What it was declared with, its id filled in: for layers of one's own, such as those of tests. */
+  readonly options: EnvironmentConfig.Options<ReadonlyArray<F>> & { readonly id: string }
   /** Starts the environment, and shuts it down when the layer closes. */
   readonly layer: Layer.Layer<Self, StartError<F>, SandboxDriver | Feature.Services<F>>
   /** The same with settings from `Config`, which go before those in the code. Default: `EnvironmentConfig.config`. */
@@ -378,7 +380,11 @@ export interface ServiceStatics<Self, F> {
 }
 
 /** The class of an environment as a service, made by `Environment.Service`. */
-export type ServiceClass<Self, Key extends string, F> = Context.ServiceClass<Self, Key, Environment<F>> &
+export type ServiceClass<Self, Key extends string, F extends Feature.Any> = Context.ServiceClass<
+  Self,
+  Key,
+  Environment<F>
+> &
   ServiceStatics<Self, F>
 
 /**
@@ -407,6 +413,7 @@ export const Service =
     const use = <A, E, R>(f: (environment: Environment<Features>) => Effect.Effect<A, E, R>) =>
       Effect.flatMap(service, f)
     const statics: ServiceStatics<Self, Features> = {
+      options: named,
       layer: layerOf(named),
       layerConfig: (config = EnvironmentConfig.config) =>
         Layer.unwrap(Effect.map(config, (settings) => layerOf({ ...named, ...settings }))),

@@ -24,7 +24,7 @@ import {
   type UnknownImageError
 } from "@effect-sandbox/core"
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
-import { it } from "@effect/vitest"
+import { assert, it } from "@effect/vitest"
 import {
   type Config,
   Context,
@@ -160,6 +160,18 @@ it("DESIGN 2 what a feature needs from outside is asked of the environment's lay
   expectTypeOf<Layer.Error<ReturnType<typeof Lab.layerConfig>>>().toEqualTypeOf<
     Layer.Error<typeof Lab.layer> | Config.ConfigError
   >()
+})
+
+it("a service class tells the options it was declared with, for layers of one's own", () => {
+  expectTypeOf(Lab.options.features).toEqualTypeOf<
+    ReadonlyArray<typeof Python.feature | typeof Shell.feature> | undefined
+  >()
+  expectTypeOf(Bare.options.features).toEqualTypeOf<ReadonlyArray<never> | undefined>()
+  assert.strictEqual(Bare.options.id, "types/Bare")
+  assert.deepStrictEqual(Lab.options.features, [Python.feature, Shell.feature])
+  // The same features, of which each may be changed: what the environment provides stays the same.
+  const changed = () => Environment.make({ ...Lab.options, features: (Lab.options.features ?? []).map((one) => one) })
+  expectTypeOf<Effect.Success<ReturnType<typeof changed>>>().toEqualTypeOf<Lab["Service"]>()
 })
 
 it("DESIGN 2 the session is not there in the set-up of a feature: it may be set up before anyone has come (S3)", () => {

@@ -21,6 +21,8 @@ import * as text from "./text.ts"
 const defaultMaxOutputBytes = 1024 * 1024
 /** What a command wrote before it exited is in the pipe by then; a stream silent for this long holds no more of it (F1, F14). */
 const silenceAfterExitMillis = 100
+/** And so many turns of the event loop: when they take long, time has passed and nothing could be received. */
+const silentTurns = 64
 /** However busy what was left behind keeps the streams, the call returns after this long (F1). */
 const drainLimitMillis = 2000
 /** A kill that takes this much longer than `forceKillAfter` will not come any more (F3). */
@@ -129,6 +131,7 @@ export const exec = (
         for (let waited = 0; waited < drainLimitMillis; waited += silenceAfterExitMillis) {
           const before = received
           yield* Effect.sleep(silenceAfterExitMillis)
+          for (let turn = 0; turn < silentTurns && received === before; turn++) yield* Effect.yieldNow
           if (received === before) return
         }
       })

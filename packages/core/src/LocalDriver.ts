@@ -230,7 +230,7 @@ const probe = (host: localSpawner.Host, root: string, options: Options) =>
     const places = yield* Effect.acquireRelease(makePlaces(host, root, "probe"), (made) =>
       Effect.ignore(host.files.remove(made.directory, { recursive: true, force: true }))
     )
-    const spawner = localSpawner.make(host, places, {
+    const { spawner } = localSpawner.make(host, places, {
       environment: { PATH: defaultPath },
       forceKillAfterMillis: 1000,
       isolation: settings,
@@ -326,7 +326,7 @@ const create = (machine: Machine, spec: SandboxSpec) =>
 
     const group = limit === undefined ? undefined : yield* limit.make(places.directory).pipe(broken("create"))
     const { home, temporary, workspace } = places
-    const spawner = localSpawner.make(host, places, {
+    const commands = localSpawner.make(host, places, {
       environment: { PATH: defaultPath, LANG: "C.UTF-8", HOME: workspace, TMPDIR: temporary, ...options.env },
       forceKillAfterMillis: Duration.toMillis(options.forceKillAfter ?? "2 seconds"),
       isolation: machine.bubblewrap,
@@ -358,6 +358,7 @@ const create = (machine: Machine, spec: SandboxSpec) =>
         if (left.length > 0) return yield* dirty(`${directory} still holds ${left.join(", ")}`) // F26
       })
     const reset = Effect.gen(function* () {
+      yield* commands.end("session")
       yield* killStrays("session")
       yield* empty(workspace)
       yield* empty(temporary)
@@ -366,7 +367,7 @@ const create = (machine: Machine, spec: SandboxSpec) =>
     yield* fill.pipe(broken("create"))
 
     const instance: SandboxInstance = {
-      spawner,
+      spawner: commands.spawner,
       fileSystem: confinedFileSystem.make(host.files, host.path, places),
       workdir: workspace,
       home,

@@ -1,6 +1,6 @@
-import { CallLifetime, type LocalDriver, Sandbox } from "@effect-sandbox/core"
+import { CallLifetime, type LocalDriver, ProcessSignalled, Sandbox } from "@effect-sandbox/core"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, FileSystem, Scope, Stream } from "effect"
+import { Effect, Exit, Fiber, FileSystem, PlatformError, Scope, Stream } from "effect"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"
 import { spawn as spawnOnHost } from "node:child_process"
 import { createHash } from "node:crypto"
@@ -211,6 +211,85 @@ for (const isolation of levels) {
             yield* Fiber.interrupt(fiber)
             assert.deepStrictEqual(processesWith(sleep), [])
             assert.strictEqual(yield* environment.withSession({}, output("echo on")), "on\n")
+          }),
+        limit
+      )
+    })
+
+    describe("commands of the spawner", () => {
+      it.live(
+        "a signal right after the start is not lost",
+        () =>
+          Effect.gen(function* () {
+            const { spawner } = yield* instance(options)
+            for (const killSignal of ["SIGTERM", "SIGUSR1", "SIGKILL"] as const) {
+              const handle = yield* spawner.spawn(ChildProcess.make("sleep", ["60"]))
+              const [millis] = yield* timed(handle.kill({ killSignal }))
+              assert.isBelow(millis, 5000)
+              const error = yield* Effect.flip(handle.exitCode)
+              assert.deepStrictEqual(error.cause, new ProcessSignalled({ signal: killSignal }))
+            }
+          }),
+        limit
+      )
+
+      it.live(
+        "F18 the end is told after the command's scope has closed, too",
+        () =>
+          Effect.gen(function* () {
+            const { spawner } = yield* instance(options)
+            const one = yield* scoped(spawner.spawn(ChildProcess.make("sleep", ["60"])))
+            yield* one.close
+            const error = yield* Effect.flip(one.value.exitCode)
+            assert.deepStrictEqual(error.cause, new ProcessSignalled({ signal: "SIGTERM" }))
+          }),
+        limit
+      )
+
+      it.live(
+        "F17 an input that breaks off is an error, not the end of the input",
+        () =>
+          Effect.gen(function* () {
+            const { spawner } = yield* instance(options)
+            const broken = PlatformError.systemError({ _tag: "UnexpectedEof", module: "test", method: "source" })
+            const stdin = Stream.concat(Stream.make(new TextEncoder().encode("half")), Stream.fail(broken))
+            const handle = yield* spawner.spawn(ChildProcess.make("cat", { stdin }))
+            const error = yield* Effect.flip(handle.exitCode)
+            assert.strictEqual(error.reason._tag, "UnexpectedEof")
+          }),
+        limit
+      )
+
+      it.live(
+        "S1 reset ends commands of sessions that still run, and leaves those of set-up",
+        () =>
+          Effect.gen(function* () {
+            const sleep = token()
+            const { reset, spawner } = yield* instance(options)
+            const start = spawner.spawn(ChildProcess.make("sleep", [sleep]))
+            const ofSetUp = yield* Effect.provideService(start, CallLifetime, "sandbox")
+            const ofSession = yield* start
+            yield* reset
+            assert.isFalse(yield* ofSession.isRunning)
+            assert.isTrue(yield* ofSetUp.isRunning)
+            yield* Effect.flip(ofSession.exitCode)
+          }),
+        limit
+      )
+
+      it.live(
+        "F26 a command that is interrupted while it starts is gone at once",
+        () =>
+          Effect.gen(function* () {
+            const sleep = token()
+            const one = yield* instance({ ...options, forceKillAfter: "30 seconds" })
+            for (const millis of [0, 1, 3, 10, 30]) {
+              const fiber = yield* Effect.forkChild(spawn(one, ChildProcess.make("sleep", [sleep])))
+              yield* Effect.sleep(millis)
+              const [took] = yield* timed(Fiber.interrupt(fiber))
+              assert.isBelow(took, 5000, "it was asked politely before it could hear")
+              yield* gone(sleep)
+            }
           }),
         limit
       )
@@ -598,8 +677,8 @@ for (const isolation of levels) {
               const files = yield* FileSystem.FileSystem
               yield* files.writeFileString("script", "#!/no/such/interpreter\n")
               yield* files.chmod("script", 0o755)
-              const exit = yield* Effect.exit(exec("./script"))
-              assert.isFalse(Exit.isSuccess(exit) && exit.value.outcome._tag === "Exited", JSON.stringify(exit))
+              const error = yield* Effect.flip(exec("./script"))
+              assert.strictEqual(error._tag === "PlatformError" && error.reason._tag, "NotFound")
             })
           ),
         limit

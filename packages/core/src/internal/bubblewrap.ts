@@ -18,32 +18,39 @@ const signals = ["TERM", "INT", "HUP", "QUIT", "USR1", "USR2"]
 /**
  * The command leads a process group of its own, as it would in a terminal; polite signals are passed on to that group.
  *
- * Arguments: the executable's path, then the command with its arguments. Reports `exit <code>` or `signal <number>`,
- * after `failed <error number>` when the command could not even be started.
+ * Arguments: the executable's path, then the command with its arguments. Reports `started` or `failed <error number>`,
+ * and then `exit <code>` or `signal <number>`. Signals that come before `started` are lost.
  */
 const firstProcess = `
 my $report;
 open($report, ">&=", ${reportFd}) or undef $report;
 my $path = shift @ARGV;
+pipe(my $executed, my $executing) or exit 125;
 my $child = fork;
 exit 125 unless defined $child;
 if ($child == 0) {
   fcntl($report, 2, 1) if $report;
+  close $executed;
   setpgrp(0, 0);
   $SIG{$_} = "DEFAULT" for qw(${signals.join(" ")});
   exec { $path } @ARGV;
   syswrite($report, "failed " . ($! + 0) . "\\n") if $report;
+  syswrite($executing, "failed");
   exit 127;
 }
 for my $name (qw(${signals.join(" ")})) { $SIG{$name} = sub { kill $name, -$child } }
 close STDIN; close STDOUT; close STDERR;
+close $executing;
+my $failed;
+do { $failed = sysread($executed, my $said, 6) } until defined $failed || $! != 4;
+syswrite($report, "started\\n") if $report && defined $failed && $failed == 0;
 while (1) {
   my $pid = waitpid(-1, 0);
   next if $pid < 0 && $! == 4;
   last if $pid < 0;
   next if $pid != $child;
   my $text = $? & 127 ? "signal " . ($? & 127) : "exit " . ($? >> 8);
-  syswrite($report, $text) if $report;
+  syswrite($report, "$text\\n") if $report;
   last;
 }
 `
@@ -146,15 +153,27 @@ export const shielded = `trap "" ${signals.join(" ")}; exec "$@"`
 export const isVisible = (settings: Settings, path: Path.Path, target: string): boolean =>
   [...system, ...settings.readOnlyPaths].some((root) => target === root || target.startsWith(root + path.sep))
 
-export type End = { readonly code: number } | { readonly signal: string } | { readonly failed: number }
+/** What the first process says, as far as it has said it. */
+export interface Report {
+  /** Whether the command was executed, or the system's error number. */
+  readonly start: "started" | number | undefined
+  readonly end: { readonly code: number } | { readonly signal: string } | undefined
+}
 
-/** What the first process said about the end of the command; nothing when it said nothing. */
-export const parseReport = (report: string): End | undefined => {
-  const [kind, number] = report.trim().split(" ")
-  if (kind === "failed" && number !== undefined) return { failed: Number.parseInt(number) }
-  if (kind === "exit" && number !== undefined) return { code: Number(number) }
-  if (kind === "signal" && number !== undefined) return { signal: signalNames[Number(number)] ?? `signal ${number}` }
-  return undefined
+export const parseReport = (report: string): Report => {
+  const found = (pattern: RegExp) => pattern.exec(report)?.[1]
+  const failed = found(/^failed (\d+)$/m)
+  const code = found(/^exit (\d+)$/m)
+  const signal = found(/^signal (\d+)$/m)
+  return {
+    start: report.startsWith("started\n") ? "started" : failed === undefined ? undefined : Number(failed),
+    end:
+      code !== undefined
+        ? { code: Number(code) }
+        : signal !== undefined
+          ? { signal: signalNames[Number(signal)] ?? `signal ${signal}` }
+          : undefined
+  }
 }
 
 /** Linux's numbers, which are the same on all its common architectures. */

@@ -1,6 +1,6 @@
 /** Commands of a local sandbox: the host's spawner with a clean environment, a place to start in, and isolation. */
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import type * as FileSystem from "effect/FileSystem"
 import type * as Path from "effect/Path"
 import * as PlatformError from "effect/PlatformError"
@@ -8,6 +8,7 @@ import * as Predicate from "effect/Predicate"
 import * as ChildProcess from "effect/process/ChildProcess"
 import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
 import * as Redacted from "effect/Redacted"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { CallLifetime, ProcessSignalled } from "../SandboxDriver.ts"
 import * as bubblewrap from "./bubblewrap.ts"
@@ -28,6 +29,13 @@ export interface Settings {
   readonly controlGroup: string | undefined
 }
 
+export interface LocalSpawner {
+  readonly spawner: ChildProcessSpawner.ChildProcessSpawner["Service"]
+  /** Ends the commands of a lifetime that still run. */
+  readonly end: (lifetime: Lifetime) => Effect.Effect<void>
+}
+
+type Lifetime = (typeof CallLifetime)["Service"]
 type Mark = ReturnType<typeof strays.mark>
 type Environment = { [name: string]: string | Redacted.Redacted<string> }
 
@@ -35,7 +43,15 @@ const shell = "/bin/sh"
 /** The report is in the pipe before the process exits; whoever else holds the pipe is dead by then. */
 const reportLimit = "5 seconds"
 
-const error = (tag: "NotFound" | "PermissionDenied", command: string, description: string) =>
+/** What is dead leaves at once; this is for what the kernel does not let go of. */
+const killLimit = "5 seconds"
+/** The system's numbers of errors that have a name here. */
+const startFailures: { readonly [number: number]: "NotFound" | "PermissionDenied" } = {
+  2: "NotFound",
+  13: "PermissionDenied"
+}
+
+const error = (tag: "NotFound" | "PermissionDenied" | "Unknown", command: string, description: string) =>
   PlatformError.systemError({
     _tag: tag,
     module: "ChildProcess",
@@ -81,6 +97,10 @@ const translateExit = (failure: PlatformError.PlatformError): PlatformError.Plat
   return signal === undefined ? failure : signalled(signal)
 }
 
+/** Whether an error tells how a process of the host ended. */
+const isExit = ({ reason }: PlatformError.PlatformError): boolean =>
+  reason.module === "ChildProcess" && reason.method === "exitCode"
+
 const signalled = (signal: string): PlatformError.PlatformError =>
   PlatformError.systemError({
     _tag: "Unknown",
@@ -90,11 +110,7 @@ const signalled = (signal: string): PlatformError.PlatformError =>
     cause: new ProcessSignalled({ signal })
   })
 
-export const make = (
-  host: Host,
-  places: Places & { readonly directory: string },
-  settings: Settings
-): ChildProcessSpawner.ChildProcessSpawner["Service"] => {
+export const make = (host: Host, places: Places & { readonly directory: string }, settings: Settings): LocalSpawner => {
   const { isolation } = settings
 
   const isVisible = (target: string): boolean =>
@@ -192,17 +208,11 @@ export const make = (
           return ChildProcess.pipeTo(left, right, command.options)
         })
 
-  return ChildProcessSpawner.make((command) =>
+  /** Commands that have not been seen to their end yet. */
+  const running = new Map<ChildProcessSpawner.ChildProcessHandle, Lifetime>()
+
+  const spawnOnHost = (prepared: ChildProcess.Command) =>
     Effect.gen(function* () {
-      const mark = strays.mark(places.directory, yield* CallLifetime, ++commands)
-      const prepared = yield* prepare(command, mark, true)
-      let killed = true
-      if (isolation === undefined) {
-        // The host's spawner kills the process group; this is for those who left it (F2).
-        yield* Effect.addFinalizer(() =>
-          Effect.suspend(() => (killed ? strays.kill(host, strays.ofCommand(mark)) : Effect.void))
-        )
-      }
       // Node throws where the system refuses at once, as it does an argument list that is too long.
       const handle = yield* Effect.catchDefect(host.spawner.spawn(prepared), (cause) =>
         Effect.fail(
@@ -215,42 +225,113 @@ export const make = (
           })
         )
       )
-      if (isolation === undefined) {
-        // A command that had ended by itself was not killed, and what it left may stay until the session ends (F1).
-        yield* Effect.addFinalizer(() =>
-          Effect.map(
-            Effect.orElseSucceed(handle.isRunning, () => true),
-            (running) => {
-              killed = running
-            }
-          )
-        )
-        return ChildProcessSpawner.makeHandle({ ...handle, exitCode: Effect.mapError(handle.exitCode, translateExit) })
-      }
-      const report = yield* Effect.forkScoped(
-        Stream.mkString(Stream.decodeText(handle.getOutputFd(bubblewrap.reportFd)))
+      yield* Effect.acquireRelease(
+        Effect.flatMap(CallLifetime, (lifetime) => Effect.sync(() => running.set(handle, lifetime))),
+        () => Effect.sync(() => running.delete(handle))
       )
+      return handle
+    })
+
+  const spawnWithoutIsolation = (prepared: ChildProcess.Command, mark: Mark) =>
+    Effect.gen(function* () {
+      let killed = true
+      // The host's spawner kills the process group; this is for those who left it (F2).
+      yield* Effect.addFinalizer(() =>
+        Effect.suspend(() => (killed ? strays.kill(host, strays.ofCommand(mark)) : Effect.void))
+      )
+      const handle = yield* spawnOnHost(prepared)
+      // A command that had ended by itself was not killed, and what it left may stay until the session ends (F1).
+      yield* Effect.addFinalizer(() =>
+        Effect.map(
+          Effect.orElseSucceed(handle.isRunning, () => true),
+          (running) => {
+            killed = running
+          }
+        )
+      )
+      return ChildProcessSpawner.makeHandle({ ...handle, exitCode: Effect.mapError(handle.exitCode, translateExit) })
+    })
+
+  const spawnIsolated = (prepared: ChildProcess.Command, name: string) =>
+    Effect.gen(function* () {
+      /** Closes after the command was ended, so that its end can still be read. */
+      const reading = yield* Scope.fork(yield* Scope.Scope)
+      const handle = yield* spawnOnHost(prepared)
+      const began = Deferred.makeUnsafe<void>()
+      const reported = Deferred.makeUnsafe<void>()
+      let report = bubblewrap.parseReport("")
+      let said = ""
+      const reader = handle.getOutputFd(bubblewrap.reportFd).pipe(
+        Stream.decodeText(),
+        Stream.runForEach((text) =>
+          Effect.sync(() => {
+            said += text
+            report = bubblewrap.parseReport(said)
+            if (report.start !== undefined) Deferred.doneUnsafe(began, Effect.void)
+          })
+        ),
+        Effect.ignore,
+        Effect.ensuring(
+          Effect.sync(() => {
+            Deferred.doneUnsafe(began, Effect.void)
+            Deferred.doneUnsafe(reported, Effect.void)
+          })
+        )
+      )
+      yield* Effect.forkIn(reader, reading, { startImmediately: true })
+      yield* Scope.addFinalizer(reading, Effect.ignore(Effect.timeoutOption(Deferred.await(reported), reportLimit)))
+      // Polite signals would be lost until the command has begun, and there is nobody to be polite to.
+      yield* Effect.onError(Deferred.await(began), () => Effect.ignore(handle.kill({ killSignal: "SIGKILL" })))
+      if (typeof report.start === "number") {
+        return yield* error(
+          startFailures[report.start] ?? "Unknown",
+          name,
+          `it cannot be executed: error ${report.start}`
+        )
+      }
       const exitCode = Effect.gen(function* () {
         const ended = yield* Effect.result(handle.exitCode)
-        const text = yield* Fiber.join(report).pipe(
-          Effect.timeoutOption(reportLimit),
-          Effect.catch(() => Effect.succeedNone)
-        )
-        const end = text._tag === "Some" ? bubblewrap.parseReport(text.value) : undefined
+        // An input that broke off is told before the end, and in place of it.
+        if (ended._tag === "Failure" && !isExit(ended.failure)) return yield* ended.failure
+        yield* Effect.timeoutOption(Deferred.await(reported), reportLimit)
+        const { end } = report
         if (end !== undefined && "code" in end) return ChildProcessSpawner.ExitCode(end.code)
-        if (end !== undefined && "signal" in end) return yield* signalled(end.signal)
+        if (end !== undefined) return yield* signalled(end.signal)
         if (ended._tag === "Failure") return yield* translateExit(ended.failure)
         return yield* PlatformError.systemError({
           _tag: "Unknown",
           module: "ChildProcess",
           method: "exitCode",
-          description:
-            end === undefined
-              ? `bubblewrap ended with ${ended.success} and did not say how the command ended`
-              : `the command could not be started inside: error ${end.failed}`
+          description: `bubblewrap ended with ${ended.success} and did not say how the command ended`
         })
       })
-      return ChildProcessSpawner.makeHandle({ ...handle, exitCode: yield* Effect.cached(exitCode) })
+      return ChildProcessSpawner.makeHandle({ ...handle, exitCode })
     })
-  )
+
+  return {
+    spawner: ChildProcessSpawner.make((command) =>
+      Effect.gen(function* () {
+        const mark = strays.mark(places.directory, yield* CallLifetime, ++commands)
+        const prepared = yield* prepare(command, mark, true)
+        return yield* isolation === undefined
+          ? spawnWithoutIsolation(prepared, mark)
+          : spawnIsolated(prepared, nameOf(command))
+      })
+    ),
+    end: (lifetime) =>
+      Effect.suspend(() => {
+        const handles = [...running].flatMap(([handle, of]) => (of === lifetime ? [handle] : []))
+        const end = ({ isRunning, kill }: ChildProcessSpawner.ChildProcessHandle) =>
+          Effect.flatMap(isRunning, (is) =>
+            is ? Effect.timeoutOption(kill({ killSignal: "SIGKILL" }), killLimit) : Effect.void
+          )
+        return Effect.forEach(handles, (handle) => Effect.ignore(end(handle)), {
+          concurrency: "unbounded",
+          discard: true
+        })
+      })
+  }
 }
+
+const nameOf = (command: ChildProcess.Command): string =>
+  ChildProcess.isStandardCommand(command) ? command.command : nameOf(command.right)

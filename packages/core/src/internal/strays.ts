@@ -7,7 +7,6 @@ import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import * as ChildProcess from "effect/process/ChildProcess"
 import type { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
-import * as Schedule from "effect/Schedule"
 import type { CallLifetime } from "../SandboxDriver.ts"
 import * as text from "./text.ts"
 
@@ -62,32 +61,39 @@ const find = ({ files }: Options, isMeant: (traces: Traces) => boolean) => {
       const environment = text.decode(yield* files.readFile(`/proc/${pid}/environ`)).split("\0")
       return isMeant({ environment, cwd: yield* files.readLink(`/proc/${pid}/cwd`) })
     }).pipe(Effect.orElseSucceed(() => false)) // gone meanwhile, or somebody else's
-  return files.readDirectory("/proc").pipe(
-    Effect.orElseSucceed(() => []), // no Linux: process groups are all there is
-    Effect.flatMap((names) =>
-      Effect.filter(
-        names.filter((name) => /^\d+$/.test(name)),
-        check,
-        { concurrency: 16 }
-      )
-    )
+  const listed = files.readDirectory("/proc").pipe(
+    Effect.orElseSucceed((): Array<string> => []), // no Linux: process groups are all there is
+    Effect.map((names) => names.filter((name) => /^\d+$/.test(name)))
   )
+  return Effect.gen(function* () {
+    const known = new Set<string>()
+    const meant: Array<string> = []
+    // One that was listed may have forked and gone before it was looked at, so this looks until there are no new ones.
+    for (let round = 0; round < maxRounds; round++) {
+      const fresh = (yield* listed).filter((pid) => !known.has(pid))
+      if (fresh.length === 0) break
+      for (const pid of fresh) known.add(pid)
+      meant.push(...(yield* Effect.filter(fresh, check, { concurrency: 16 })))
+    }
+    return meant
+  })
 }
 
 /** Kills them until none is left; tells which survived. */
-export const kill = (options: Options, isMeant: (traces: Traces) => boolean): Effect.Effect<ReadonlyArray<string>> => {
-  const round = Effect.gen(function* () {
-    const pids = yield* find(options, isMeant)
-    if (pids.length === 0) return pids
-    yield* ChildProcess.make("sh", ["-c", 'kill -KILL "$@" 2>/dev/null', "sh", ...pids]).pipe(
-      options.spawner.exitCode,
-      Effect.ignore
-    )
-    return pids
+export const kill = (options: Options, isMeant: (traces: Traces) => boolean): Effect.Effect<ReadonlyArray<string>> =>
+  Effect.gen(function* () {
+    let left = yield* find(options, isMeant)
+    for (let round = 0, clean = left.length === 0 ? 2 : 0; round < maxRounds && clean < 2; round++) {
+      if (left.length > 0) {
+        yield* ChildProcess.make("sh", ["-c", 'kill -KILL "$@" 2>/dev/null', "sh", ...left]).pipe(
+          options.spawner.exitCode,
+          Effect.ignore
+        )
+      }
+      yield* Effect.sleep("10 millis")
+      left = yield* find(options, isMeant)
+      // In the middle of starting another program a process shows nothing, so one look is not enough.
+      clean = left.length === 0 ? clean + 1 : 0
+    }
+    return left
   })
-  return Effect.repeat(round, {
-    until: (pids) => pids.length === 0,
-    schedule: Schedule.spaced("10 millis"),
-    times: maxRounds
-  })
-}

@@ -287,6 +287,8 @@ export class ImagePool {
           if (this.live.size - this.starting >= this.min) this.finishStartup(Exit.void)
         } else if (!Cause.hasInterruptsOnly(exit.cause)) {
           this.failed(exit.cause)
+        } else {
+          this.grow() // an attempt that an outage's end has cut short, and that somebody may wait for
         }
         return exit
       })
@@ -369,7 +371,7 @@ export class ImagePool {
       image: this.image,
       error: causeInfo(cause)
     }))
-    outage.fibers.push(this.engine.background(this.retry), this.engine.background(this.expire(outage)))
+    outage.fibers.push(this.engine.background(this.retry(false)), this.engine.background(this.expire(outage)))
   }
 
   /** Looks after missing sandboxes, also in an outage whose schedule has given up (H2); tells how many it started. */
@@ -377,27 +379,29 @@ export class ImagePool {
     const retry = this.outage?.fibers[0]
     if (this.outage === undefined || retry === undefined) return this.grow()
     if (retry.pollUnsafe() === undefined) return 0
-    this.outage.fibers[0] = this.engine.background(this.retry)
+    this.outage.fibers[0] = this.engine.background(this.retry(true))
     return 1
   }
 
-  /** Tries again and again, at the pace of the schedule, until a sandbox comes up (F22). */
-  private readonly retry: Effect.Effect<void> = Effect.suspend(() => {
-    let isFirst = true
-    const attempt = Effect.suspend((): Effect.Effect<void, "failed"> => {
-      if (isFirst) {
-        isFirst = false
-        return Effect.fail("failed")
-      }
-      if (this.live.size >= this.max) return Effect.fail("failed")
-      return Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(this.bringUp(this.place(), restore), (exit) =>
-          Exit.isSuccess(exit) ? Effect.void : Effect.fail("failed")
+  /** Tries again and again, at the pace of the schedule, until a sandbox comes up (F22); at once, or when that says so. */
+  private retry(isAtOnce: boolean): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      let isFirst = !isAtOnce
+      const attempt = Effect.suspend((): Effect.Effect<void, "failed"> => {
+        if (isFirst) {
+          isFirst = false
+          return Effect.fail("failed")
+        }
+        if (this.live.size >= this.max) return Effect.fail("failed")
+        return Effect.uninterruptibleMask((restore) =>
+          Effect.flatMap(this.bringUp(this.place(), restore), (exit) =>
+            Exit.isSuccess(exit) ? Effect.void : Effect.fail("failed")
+          )
         )
-      )
+      })
+      return Effect.ignore(Effect.retry(attempt, this.engine.config.outageRetry))
     })
-    return Effect.ignore(Effect.retry(attempt, this.engine.config.outageRetry))
-  })
+  }
 
   /** Fails the waiters when the grace period is over. */
   private expire(outage: Outage): Effect.Effect<void> {

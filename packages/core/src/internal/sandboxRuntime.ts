@@ -840,12 +840,10 @@ export class SessionRuntime {
    */
   run<A, E, R>(body: Effect.Effect<A, E, R>): Effect.Effect<A, E | StopReason | SessionEndedError, R> {
     return Effect.uninterruptibleMask((restore) =>
-      Effect.suspend((): Effect.Effect<A, E | StopReason | SessionEndedError, R> => {
-        if (this.phase !== "open") {
-          return Effect.fail(this.reason ?? this.overError)
-        }
-        // Known from its first step on: it may break the sandbox at once, and is then over before the session is.
-        const known = Effect.withFiber<A, E, R>((fiber) => {
+      Effect.suspend(() => {
+        // In one step with the look at the session: from then on, its end waits for the body.
+        const known = Effect.withFiber<A, E | StopReason | SessionEndedError, R>((fiber) => {
+          if (this.phase !== "open") return Effect.fail(this.reason ?? this.overError)
           this.bodies.add(fiber)
           return span.below(this.span, body)
         })
@@ -971,7 +969,10 @@ export class SessionRuntime {
       durationMillis: timestamp - started,
       lifetimeMillis: timestamp - this.startedAt,
       // The state error of another sandbox does not condemn this one.
-      error: error === undefined ? undefined : { ...error, isStateError: sandbox.isCondemned && error.isStateError }
+      error:
+        error === undefined
+          ? undefined
+          : { ...error, isStateError: sandbox.stateErrors.length > 0 && error.isStateError }
     }))
   }
 

@@ -33,10 +33,12 @@ interface User {
   readonly scope: Scope.Scope
 }
 
+const isOver = ({ sandbox, session }: User): boolean =>
+  session === undefined ? sandbox.status === "Offline" : session.phase === "ended"
+
 const refusal = (user: User, operation: string): SessionEndedError | SandboxStateError | undefined => {
   const { sandbox, session } = user
-  const isOver = session === undefined ? sandbox.status === "Offline" : session.phase === "ended"
-  if (isOver) return new SessionEndedError({ sandboxId: sandbox.id, sessionId: session?.id, operation })
+  if (isOver(user)) return new SessionEndedError({ sandboxId: sandbox.id, sessionId: session?.id, operation })
   return sandbox.death // nothing is sent into a channel that is known to be broken (F4)
 }
 
@@ -58,6 +60,7 @@ const activity = <A, E, R>(
   featureId?: FeatureId
 ): Effect.Effect<A, E, R> => {
   const timed = Effect.suspend(() => {
+    if (isOver(user)) return effect // it goes on, but it is nothing to the sandbox any more
     const {
       engine,
       id: sandboxId,
@@ -68,6 +71,7 @@ const activity = <A, E, R>(
     return Effect.onExit(effect, (exit) =>
       Effect.sync(() => {
         user.session?.leave()
+        if (user.sandbox.status === "Offline") return
         emit(engine, (timestamp) => {
           const facts = {
             environmentId: engine.config.id,

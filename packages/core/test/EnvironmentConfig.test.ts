@@ -1,8 +1,7 @@
 import { Environment, EnvironmentConfig, Feature, InvalidConfigurationError, LoadBalancer } from "@effect-sandbox/core"
+import { SimDriver, TestEnvironment } from "@effect-sandbox/testing"
 import { assert, it } from "@effect/vitest"
 import { Arbitrary, Config, ConfigProvider, Context, Duration, Effect, Exit, Option, Schema } from "effect"
-import * as Lab from "./support/Lab.ts"
-import * as TestDriver from "./support/TestDriver.ts"
 
 /** What `resolve` finds wrong with options of any shape, as JavaScript or untyped settings could pass them. */
 const problems = (options: unknown) =>
@@ -147,11 +146,11 @@ it.effect("X1 features that cannot work are reported with their place in the lis
 
 it.effect("X1 nothing is started with options that cannot work", () =>
   Effect.gen(function* () {
-    const driver = yield* TestDriver.TestDriver
+    const driver = yield* SimDriver
     const error = yield* Effect.flip(Environment.make({ id: "env", images: ["base"], pool: { min: 2, max: 1 } }))
     assert.strictEqual(error._tag, "InvalidConfigurationError")
-    assert.deepStrictEqual(driver.calls, [])
-  }).pipe(Lab.run)
+    assert.deepStrictEqual(driver.calls(), [])
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect.prop(
@@ -468,7 +467,7 @@ class Configured extends Environment.Service<Configured>()("test/Configured", {
 
 const configured = (env: { readonly [name: string]: string }) =>
   Effect.provide(Configured.stats, Configured.layerConfig()).pipe(
-    Effect.provide(TestDriver.layer),
+    Effect.provide(SimDriver.layer()),
     Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnvRecord(env)))
   )
 
@@ -506,7 +505,7 @@ it.effect("X1 layerConfig takes a Config of one's own", () =>
     const own = Config.map(Config.option(Config.Int("SIZE")), (size) => ({ pool: Option.getOrElse(size, () => 1) }))
     const stats = yield* Configured.stats.pipe(
       Effect.provide(Configured.layerConfig(own)),
-      Effect.provide(TestDriver.layer),
+      Effect.provide(SimDriver.layer()),
       Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnvRecord({ SIZE: "4" })))
     )
     assert.strictEqual(stats.images[0]?.max, 4)

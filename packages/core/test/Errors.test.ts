@@ -24,21 +24,30 @@ import {
   UnknownImageError,
   UnsupportedOptionError
 } from "@effect-sandbox/core"
+import { EventExpect, Faults, FeatureProbe, SimDriver, SimulatedError, TestEnvironment } from "@effect-sandbox/testing"
 import { assert, it } from "@effect/vitest"
 import { Cause, Context, Effect, Exit, Fiber, FileSystem, PlatformError, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as Lab from "./support/Lab.ts"
-import * as TestDriver from "./support/TestDriver.ts"
+import * as programs from "./support/programs.ts"
 
-const { Boom, One, Two } = Lab
+const { Boom } = Lab
 
 /** The name of the sandbox one is in. */
 const here = Effect.map(Sandbox, ({ id }) => id)
 
 const stateErrorHere = (description = "told to") =>
-  Effect.map(Sandbox, ({ id }) => TestDriver.stateError(id, "test", description))
+  Effect.map(Sandbox, ({ id }) => Lab.stateError(id, "test", description))
 
 const base = (generation: number) => `env/base:0:${generation}`
+
+/** The commands that the driver was asked for. */
+const spawns = (driver: SimDriver["Service"]) => driver.calls().filter((call) => call.startsWith("spawn"))
+
+/** Lines of a journal, all of them about the first sandbox. */
+const first = (...lines: ReadonlyArray<string>) => lines.map((line) => `${line} in ${base(0)}`)
+
+const order = ["session teardown two", "session teardown one"]
 
 const broken = new Boom({ what: "teardown" })
 
@@ -49,7 +58,7 @@ const broken = new Boom({ what: "teardown" })
 for (const way of Lab.ways) {
   it.effect(`X1 an unknown image is a typed error that names the known ones (${way.name})`, () =>
     Effect.gen(function* () {
-      const env = yield* Lab.make({ images: ["base", "other"], pool: { min: 0, max: 1 } })
+      const env = yield* Lab.start({ images: ["base", "other"], pool: { min: 0, max: 1 } })
       const error = Lab.failure(yield* Effect.exit(way.open(env, { image: "nowhere" }, Effect.void)))
       assert.instanceOf(error, UnknownImageError)
       assert.strictEqual(error.environmentId, "env")
@@ -57,20 +66,17 @@ for (const way of Lab.ways) {
       assert.deepStrictEqual(error.images, ["base", "other"])
       assert.include(error.message, "nowhere")
       assert.deepStrictEqual((yield* env.stats).ledger, { created: 0, destroyed: 0, live: 0, leaked: 0 })
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X1 a feature that does not apply to the image is a typed error (${way.name})`, () =>
     Effect.gen(function* () {
-      const env = yield* Environment.make({
-        id: "env",
-        images: ["base", "other"],
-        features: [Lab.feature(One, [], {}, { images: ["base"] }), Lab.feature(Two, [], {}, { images: ["o.*"] })]
-      })
-      const [one, two] = [Lab.feature(One, [], {}, { images: ["base"] }), Lab.feature(Two, [], {}, { images: ["o.*"] })]
+      const one = FeatureProbe.make("one", { images: ["base"] }).feature
+      const two = FeatureProbe.make("two", { images: ["o.*"] }).feature
+      const env = yield* Environment.make({ id: "env", images: ["base", "other"], features: [one, two] })
       const named = Lab.failure(yield* Effect.exit(way.open(env, { image: "other", features: [one] }, Effect.void)))
       assert.instanceOf(named, FeatureNotApplicableError)
-      assert.strictEqual(named.featureId, "test/One")
+      assert.strictEqual(named.featureId, "one")
       assert.strictEqual(named.image, "other")
       assert.deepStrictEqual(named.patterns, ["base"])
       const none = Lab.failure(yield* Effect.exit(way.open(env, { features: [one, two] }, Effect.void)))
@@ -84,23 +90,23 @@ for (const way of Lab.ways) {
         ),
         "other"
       )
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X1 a feature that is none of the environment's does not apply to any image (${way.name})`, () =>
     Effect.gen(function* () {
-      class Stranger extends Context.Service<Stranger, { readonly name: string }>()("test/Stranger") {}
-      const env = yield* Lab.make()
-      const exit = yield* Effect.exit(way.open(env, { features: [Lab.feature(Stranger, [], {})] }, Effect.void))
+      const stranger = FeatureProbe.make("stranger").feature
+      const env = yield* Lab.start()
+      const exit = yield* Effect.exit(way.open(env, { features: [stranger] }, Effect.void))
       const error = Lab.failure(exit)
       assert.instanceOf(error, FeatureNotApplicableError)
-      assert.strictEqual(error.featureId, "test/Stranger")
-    }).pipe(Lab.run)
+      assert.strictEqual(error.featureId, "stranger")
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X1 P4 an overload tells the size of the pool and how long the caller waited (${way.name})`, () =>
     Effect.gen(function* () {
-      const env = yield* Lab.make({ pool: 1, acquireTimeout: "7 seconds" })
+      const env = yield* Lab.start({ pool: 1, acquireTimeout: "7 seconds" })
       yield* Effect.forkScoped(env.withSession({}, Effect.never), { startImmediately: true })
       const second = yield* Effect.forkChild(way.open(env, {}, Effect.void), { startImmediately: true })
       yield* TestClock.adjust("7 seconds")
@@ -109,14 +115,14 @@ for (const way of Lab.ways) {
       assert.strictEqual(error.image, "base")
       assert.strictEqual(error.poolSize, 1)
       assert.strictEqual(error.waitedMillis, 7000)
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X1 H3 an outage tells for how long and why (${way.name})`, () =>
     Effect.gen(function* () {
-      const driver = yield* TestDriver.TestDriver
-      const env = yield* Lab.make({ pool: { min: 0, max: 1 }, outageGracePeriod: "1 minute" })
-      driver.faults.create = (spec) => Effect.fail(TestDriver.stateError(spec.sandboxId, "create"))
+      const faults = yield* Faults
+      const env = yield* Lab.start({ pool: { min: 0, max: 1 }, outageGracePeriod: "1 minute" })
+      yield* faults.add({ at: ["create"], how: { _tag: "Fail" } })
       const asker = yield* Effect.forkChild(way.open(env, {}, Effect.void), { startImmediately: true })
       yield* TestClock.adjust("90 seconds")
       const error = Lab.failure(yield* Fiber.await(asker))
@@ -128,50 +134,50 @@ for (const way of Lab.ways) {
       const late = Lab.failure(yield* Effect.exit(way.open(env, {}, Effect.void)))
       assert.instanceOf(late, EnvironmentOutageError)
       assert.strictEqual(late.offlineMillis, 90_000)
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X1 L4 an environment that was shut down refuses with a typed error (${way.name})`, () =>
     Effect.gen(function* () {
-      const env = yield* Lab.make()
+      const env = yield* Lab.start()
       yield* env.shutdown
       const error = Lab.failure(yield* Effect.exit(way.open(env, {}, Effect.void)))
       assert.instanceOf(error, EnvironmentClosedError)
       assert.strictEqual(error.status, "Offline")
       assert.strictEqual(error.environmentId, "env")
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X1 F5 an option that the driver cannot honour is refused before anything runs (${way.name})`, () =>
     Effect.gen(function* () {
-      const driver = yield* TestDriver.TestDriver
-      const env = yield* Lab.make()
+      const driver = yield* SimDriver
+      const env = yield* Lab.start()
       const exec = Effect.flatMap(Sandbox, (sandbox) => sandbox.exec("echo", ["a"], { user: "root" }))
       const error = Lab.failure(yield* Effect.exit(way.open(env, {}, exec)))
       assert.instanceOf(error, UnsupportedOptionError)
       assert.strictEqual(error.option, "user")
-      assert.strictEqual(error.driver, "test")
-      assert.notInclude(driver.calls, "spawn echo")
-    }).pipe(Lab.run)
+      assert.strictEqual(error.driver, "sim")
+      assert.deepStrictEqual(spawns(driver), [])
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(
     `X1 F31 a command that cannot be started is an error of the platform and the sandbox stays (${way.name})`,
     () =>
       Effect.gen(function* () {
-        const env = yield* Lab.make()
+        const env = yield* Lab.start()
         const exec = Effect.flatMap(Sandbox, (sandbox) => sandbox.exec("missing"))
         const error = Lab.failure(yield* Effect.exit(way.open(env, {}, exec)))
         assert.instanceOf(error, PlatformError.PlatformError)
         assert.strictEqual(error.reason._tag, "NotFound")
         yield* Lab.settle
         assert.strictEqual(yield* way.open(env, {}, here), base(0))
-      }).pipe(Lab.run)
+      }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X1 X3 a state error tells the sandbox, the operation and the cause (${way.name})`, () =>
     Effect.gen(function* () {
-      const env = yield* Lab.make()
+      const env = yield* Lab.start()
       const cause = new Error("the disk is full")
       const body = Effect.flatMap(Sandbox, ({ id }) =>
         Effect.fail(new SandboxStateError({ sandboxId: id, operation: "evaluate 1 + 1", cause }))
@@ -182,13 +188,13 @@ for (const way of Lab.ways) {
       assert.strictEqual(error.operation, "evaluate 1 + 1")
       assert.strictEqual(error.cause, cause)
       assert.strictEqual(error.message, "Sandbox env/base:0:0 broke during evaluate 1 + 1: the disk is full")
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 }
 
 it.effect("X1 options that cannot work are reported all at once, with their paths, before anything is started", () =>
   Effect.gen(function* () {
-    const driver = yield* TestDriver.TestDriver
+    const driver = yield* SimDriver
     const error = Lab.failure(
       yield* Effect.exit(
         Environment.make({
@@ -204,8 +210,8 @@ it.effect("X1 options that cannot work are reported all at once, with their path
       error.issues.map(({ path }) => path),
       ["images.1", "acquireTimeout", "concurrency", "pool.base.min", "pool.("]
     )
-    assert.deepStrictEqual(driver.calls, [])
-  }).pipe(Lab.run)
+    assert.deepStrictEqual(driver.calls(), [])
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("X1 features that cannot work are reported with their place in the list", () =>
@@ -215,9 +221,9 @@ it.effect("X1 features that cannot work are reported with their place in the lis
         Environment.make({
           images: ["base"],
           features: [
-            Lab.feature(One, [], {}),
-            Lab.feature(One, [], {}),
-            Lab.feature(Two, [], {}, { images: ["python.*"] })
+            FeatureProbe.make("one").feature,
+            FeatureProbe.make("one").feature,
+            FeatureProbe.make("two", { images: ["python.*"] }).feature
           ]
         })
       )
@@ -227,7 +233,7 @@ it.effect("X1 features that cannot work are reported with their place in the lis
       error.issues.map(({ path }) => path),
       ["features.1", "features.2.images"]
     )
-  }).pipe(Lab.run)
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("X1 V1 every error can be stored and sent, and says the same afterwards", () =>
@@ -248,7 +254,7 @@ it.effect("X1 V1 every error can be stored and sent, and says the same afterward
       assert.strictEqual(back.constructor, error.constructor)
       assert.isAtLeast(error.message.length, 10)
     })
-    yield* roundTrip(SandboxStateError, TestDriver.stateError(sandboxId, "ping"))
+    yield* roundTrip(SandboxStateError, Lab.stateError(sandboxId, "ping"))
     yield* roundTrip(
       SandboxStateError,
       new SandboxStateError({ sandboxId, operation: "ping", cause: new Error("closed") })
@@ -285,8 +291,8 @@ it.effect("X1 V1 every error can be stored and sent, and says the same afterward
 )
 
 it("X1 the classification of causes finds state errors among failures and defects, and tells user errors apart", () => {
-  const state = TestDriver.stateError(SandboxId.make("a"), "ping")
-  const other = TestDriver.stateError(SandboxId.make("b"), "ping")
+  const state = Lab.stateError(SandboxId.make("a"), "ping")
+  const other = Lab.stateError(SandboxId.make("b"), "ping")
   assert.deepStrictEqual(stateErrors(Cause.combine(Cause.fail(state), Cause.die(other))), [state, other])
   assert.deepStrictEqual(stateErrors(Cause.combine(Cause.fail("user"), Cause.interrupt(1))), [])
   assert.isFalse(hasUserError(Cause.fail(state)))
@@ -302,7 +308,7 @@ for (const way of Lab.ways) {
   it.effect(`X4 a user error ends the session and is raised, and the sandbox stays (${way.name})`, () =>
     Effect.gen(function* () {
       const recorder = yield* EventRecorder
-      const env = yield* Lab.make()
+      const env = yield* Lab.start()
       const boom = new Boom({ what: "body" })
       const body = Effect.andThen(here, Effect.fail(boom))
       assert.strictEqual(Lab.failure(yield* Effect.exit(way.open(env, { id: "s1" }, body))), boom)
@@ -310,12 +316,12 @@ for (const way of Lab.ways) {
       yield* Lab.settle
       assert.strictEqual(yield* way.open(env, {}, here), base(0))
       assert.deepStrictEqual((yield* env.stats).ledger, { created: 1, destroyed: 0, live: 1, leaked: 0 })
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X2 X4 a defect of the body stays a defect, and the sandbox stays (${way.name})`, () =>
     Effect.gen(function* () {
-      const env = yield* Lab.make()
+      const env = yield* Lab.start()
       const bug = new TypeError("x is not a function")
       assert.strictEqual(Lab.defect(yield* Effect.exit(way.open(env, {}, Effect.die(bug)))), bug)
       yield* Lab.settle
@@ -328,12 +334,12 @@ for (const way of Lab.ways) {
         ),
         []
       )
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X2 X4 a body that throws is a defect, and the sandbox stays (${way.name})`, () =>
     Effect.gen(function* () {
-      const env = yield* Lab.make()
+      const env = yield* Lab.start()
       const bug = new Error("thrown")
       const body = Effect.sync(() => {
         throw bug
@@ -341,50 +347,52 @@ for (const way of Lab.ways) {
       assert.strictEqual(Lab.defect(yield* Effect.exit(way.open(env, {}, body))), bug)
       yield* Lab.settle
       assert.strictEqual(yield* way.open(env, {}, here), base(0))
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X2 a body that interrupts itself is an interruption, and the sandbox stays (${way.name})`, () =>
     Effect.gen(function* () {
-      const env = yield* Lab.make()
+      const env = yield* Lab.start()
       const exit = yield* Effect.exit(way.open(env, {}, Effect.interrupt))
       assert.isTrue(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause))
       yield* Lab.settle
       assert.strictEqual(yield* way.open(env, {}, here), base(0))
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X2 a failure of any type is the user's: strings, undefined, errors of the platform (${way.name})`, () =>
     Effect.gen(function* () {
-      const env = yield* Lab.make()
+      const env = yield* Lab.start()
       const platform = PlatformError.systemError({ _tag: "NotFound", module: "FileSystem", method: "open" })
       for (const error of ["text", undefined, null, 0, { _tag: "Odd" }, platform]) {
         assert.strictEqual(Lab.failure(yield* Effect.exit(way.open(env, {}, Effect.fail(error)))), error)
         yield* Lab.settle
       }
       assert.strictEqual(yield* way.open(env, {}, here), base(0))
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X2 a failing file operation is the body's own error, and the sandbox stays (${way.name})`, () =>
     Effect.gen(function* () {
-      const driver = yield* TestDriver.TestDriver
-      const env = yield* Lab.make()
-      driver.faults.file = (_, path) =>
-        Effect.fail(
-          PlatformError.systemError({ _tag: "NotFound", module: "FileSystem", method: "open", pathOrDescriptor: path })
-        )
-      const body = Effect.flatMap(FileSystem.FileSystem, (fs) => fs.readFileString("a"))
-      const error = Lab.failure(yield* Effect.exit(way.open(env, {}, body)))
-      assert.instanceOf(error, PlatformError.PlatformError)
+      const faults = yield* Faults
+      const env = yield* Lab.start()
+      const readFile = Effect.flatMap(FileSystem.FileSystem, (fs) => fs.readFileString("a"))
+      const missing = Lab.failure(yield* Effect.exit(way.open(env, {}, readFile)))
+      assert.instanceOf(missing, PlatformError.PlatformError)
+      assert.strictEqual(missing.reason._tag, "NotFound")
+      yield* Lab.settle
+      yield* faults.add({ at: ["file"], how: { _tag: "Fail" } })
+      const failed = Lab.failure(yield* Effect.exit(way.open(env, {}, readFile)))
+      assert.instanceOf(failed, PlatformError.PlatformError)
+      assert.strictEqual(failed.reason._tag, "Unknown")
       yield* Lab.settle
       assert.strictEqual(yield* way.open(env, {}, here), base(0))
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X2 X3 only on request does a user error become a state error: refine (${way.name})`, () =>
     Effect.gen(function* () {
-      const env = yield* Lab.make()
+      const env = yield* Lab.start()
       const boom = new Boom({ what: "connection reset" })
       const body = Effect.flatMap(Sandbox, ({ id: sandboxId }) =>
         Effect.fail(boom).pipe(
@@ -398,7 +406,7 @@ for (const way of Lab.ways) {
       assert.include(error.message, "boom: connection reset")
       yield* Lab.settle
       assert.strictEqual(yield* way.open(env, {}, here), base(1))
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 }
 
@@ -453,7 +461,7 @@ for (const way of Lab.ways) {
   it.effect(`X3 I4 a state error in a body is recorded and raised, and the sandbox is replaced (${way.name})`, () =>
     Effect.gen(function* () {
       const recorder = yield* EventRecorder
-      const env = yield* Lab.make()
+      const env = yield* Lab.start()
       let sandbox: Sandbox["Service"] | undefined
       const body = Effect.gen(function* () {
         sandbox = yield* Sandbox
@@ -470,16 +478,16 @@ for (const way of Lab.ways) {
       const stats = yield* env.stats
       assert.deepStrictEqual(stats.ledger, { created: 2, destroyed: 1, live: 1, leaked: 0 })
       assert.strictEqual(stats.images[0]?.replaced, 1)
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X3 S4 a reported state error interrupts the body at once and is what the caller gets (${way.name})`, () =>
     Effect.gen(function* () {
-      const env = yield* Lab.make()
+      const env = yield* Lab.start()
       let interrupted = false
       const body = Effect.gen(function* () {
         const sandbox = yield* Sandbox
-        yield* sandbox.report(TestDriver.stateError(sandbox.id, "look"))
+        yield* sandbox.report(Lab.stateError(sandbox.id, "look"))
         return yield* Effect.never
       }).pipe(
         Effect.onInterrupt(() =>
@@ -494,22 +502,22 @@ for (const way of Lab.ways) {
       assert.isTrue(interrupted)
       yield* Lab.settle
       assert.strictEqual(yield* way.open(env, {}, here), base(1))
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X3 a state error that is thrown as a defect condemns too, and stays a defect (${way.name})`, () =>
     Effect.gen(function* () {
-      const env = yield* Lab.make()
+      const env = yield* Lab.start()
       const body = Effect.flatMap(stateErrorHere(), Effect.die)
       assert.instanceOf(Lab.defect(yield* Effect.exit(way.open(env, {}, body))), SandboxStateError)
       yield* Lab.settle
       assert.strictEqual(yield* way.open(env, {}, here), base(1))
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X3 L26 a state error of another sandbox condemns that one only (${way.name})`, () =>
     Effect.gen(function* () {
-      const env = yield* Lab.make({ images: ["base", "other"] })
+      const env = yield* Lab.start({ images: ["base", "other"] })
       const inner = way.open(
         env,
         { image: "other" },
@@ -521,13 +529,13 @@ for (const way of Lab.ways) {
       yield* Lab.settle
       assert.strictEqual(yield* way.open(env, { image: "base" }, here), base(0))
       assert.strictEqual(yield* way.open(env, { image: "other" }, here), "env/other:0:1")
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X3 a state error of a command condemns although the body handles it (${way.name})`, () =>
     Effect.gen(function* () {
-      const driver = yield* TestDriver.TestDriver
-      const env = yield* Lab.make()
+      const driver = yield* SimDriver
+      const env = yield* Lab.start()
       const body = Effect.gen(function* () {
         const sandbox = yield* Sandbox
         yield* Effect.forkChild(Effect.delay(driver.kill(sandbox.id), "1 second"))
@@ -539,12 +547,12 @@ for (const way of Lab.ways) {
       assert.instanceOf(Lab.failure(yield* Fiber.await(caller)), SandboxStateError)
       yield* Lab.settle
       assert.strictEqual(yield* way.open(env, {}, here), base(1))
-    }).pipe(Lab.run)
+    }).pipe(programs.run)
   )
 
   it.effect(`X3 F3 a command that cannot be killed condemns, although the body handles it (${way.name})`, () =>
     Effect.gen(function* () {
-      const env = yield* Lab.make({ teardownTimeout: "10 seconds" })
+      const env = yield* Lab.start({ teardownTimeout: "10 seconds" })
       let handled: unknown
       const body = Effect.gen(function* () {
         const sandbox = yield* Sandbox
@@ -563,16 +571,35 @@ for (const way of Lab.ways) {
       assert.strictEqual(error.operation, "exec zombie")
       assert.isTrue(handled === undefined || handled === error)
       assert.strictEqual(yield* way.open(env, {}, here), base(1))
-    }).pipe(Lab.run)
+      // What cannot be killed would be left.
+      yield* (yield* Faults).clear
+    }).pipe(programs.run)
+  )
+
+  it.effect(`X3 V1 the error of another sandbox is told as none of this one, also in a shutdown (${way.name})`, () =>
+    Effect.gen(function* () {
+      const recorder = yield* EventRecorder
+      const { one, start } = Lab.probes()
+      one.on("sessionTeardown", { _tag: "Slow", millis: 2000 })
+      const env = yield* start()
+      const other = Lab.stateError("env/base:9:9", "elsewhere")
+      yield* Effect.forkChild(Effect.exit(way.open(env, {}, Effect.fail(other))), { startImmediately: true })
+      yield* TestClock.adjust("1 second")
+      yield* Effect.forkChild(env.shutdown, { startImmediately: true })
+      yield* TestClock.adjust("10 seconds")
+      const events = yield* recorder.events
+      const told = events.flatMap((event) => (event._tag === "SessionEnded" ? [event.error?.isStateError] : []))
+      assert.deepStrictEqual(told, [false])
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X3 I4 the same state error is recorded once, further ones as well (${way.name})`, () =>
     Effect.gen(function* () {
-      const env = yield* Lab.make()
+      const env = yield* Lab.start()
       let sandbox: Sandbox["Service"] | undefined
       const body = Effect.gen(function* () {
         sandbox = yield* Sandbox
-        const [a, b] = [TestDriver.stateError(sandbox.id, "a"), TestDriver.stateError(sandbox.id, "b")]
+        const [a, b] = [Lab.stateError(sandbox.id, "a"), Lab.stateError(sandbox.id, "b")]
         yield* sandbox.report(a)
         yield* sandbox.report(a)
         yield* sandbox.report(b)
@@ -585,42 +612,44 @@ for (const way of Lab.ways) {
         recorded.map(({ operation }) => operation),
         ["a", "b"]
       )
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X3 H1 a failed ping ends the session that runs, with the driver's error (${way.name})`, () =>
     Effect.gen(function* () {
-      const driver = yield* TestDriver.TestDriver
-      const env = yield* Lab.make({ keepaliveInterval: "10 seconds" })
-      driver.faults.ping = (spec) => Effect.fail(TestDriver.stateError(spec.sandboxId, "ping", "no answer"))
+      const faults = yield* Faults
+      const env = yield* Lab.start({ keepaliveInterval: "10 seconds" })
+      yield* faults.add({ at: ["ping"], how: { _tag: "Fail", message: "no answer" } })
       const caller = yield* Effect.forkChild(way.open(env, {}, Effect.never), { startImmediately: true })
       yield* TestClock.adjust("10 seconds")
       const error = Lab.failure(yield* Fiber.await(caller))
       assert.instanceOf(error, SandboxStateError)
       assert.strictEqual(error.description, "no answer")
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(
     `X3 H1 L17 a failed housekeeping ends the session that runs, with a state error about it (${way.name})`,
     () =>
       Effect.gen(function* () {
-        const boom = new Boom({ what: "the interpreter is gone" })
-        const env = yield* Lab.make({ housekeep: "5 seconds", one: { housekeep: Effect.fail(boom) } })
+        const { one, start } = Lab.probes({ housekeepInterval: "5 seconds" })
+        const gone = new SimulatedError({ point: "housekeep", description: "the interpreter is gone" })
+        one.on("housekeep", () => Effect.fail(gone))
+        const env = yield* start()
         const caller = yield* Effect.forkChild(way.open(env, {}, Effect.never), { startImmediately: true })
         yield* TestClock.adjust("5 seconds")
         const error = Lab.failure(yield* Fiber.await(caller))
         assert.instanceOf(error, SandboxStateError)
-        assert.strictEqual(error.cause, boom)
+        assert.strictEqual(error.cause, gone)
         yield* Lab.settle
         assert.strictEqual((yield* env.stats).ledger.destroyed, 1)
-      }).pipe(Lab.run)
+      }).pipe(TestEnvironment.run)
   )
 }
 
 it.effect("X3 a state error that left `run` ends the session: what runs in it next is refused", () =>
   Effect.gen(function* () {
-    const env = yield* Lab.make()
+    const env = yield* Lab.start()
     yield* Effect.scoped(
       Effect.gen(function* () {
         const session = yield* env.session()
@@ -641,7 +670,7 @@ it.effect("X3 a state error that left `run` ends the session: what runs in it ne
     )
     yield* Lab.settle
     assert.strictEqual(yield* env.withSession({}, here), base(1))
-  }).pipe(Lab.run)
+  }).pipe(TestEnvironment.run)
 )
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -657,16 +686,16 @@ for (const way of Lab.ways) {
       `X5 I1 an error of a feature's set-up is raised to who asked, and undone (${way.name}, ${expected})`,
       () =>
         Effect.gen(function* () {
-          const log: Array<string> = []
-          const boom = new Boom({ what: "set-up" })
-          const two: Lab.Script = { setup: Effect.fail(boom) }
-          const env = yield* Lab.make({ pool, log, two })
+          const { journal, start, two } = Lab.probes()
+          const boom = new SimulatedError({ point: "setup", description: "told to" })
+          two.on("setup", () => Effect.fail(boom))
+          const env = yield* start({ pool })
           assert.strictEqual(Lab.failure(yield* Effect.exit(way.open(env, {}, Effect.void))), boom)
-          assert.deepStrictEqual(log, ["setup one", "setup two", "teardown two", "teardown one"])
+          assert.deepStrictEqual(journal.lines(), first("setup one", "setup two", "teardown two", "teardown one"))
           assert.deepStrictEqual((yield* env.stats).ledger, { created: 1, destroyed: 1, live: 0, leaked: 0 })
-          delete two.setup
+          two.off("setup")
           assert.strictEqual(yield* way.open(env, {}, here), base(1))
-        }).pipe(Lab.run)
+        }).pipe(TestEnvironment.run)
     )
 
     for (const proactiveSessionSetup of [true, false]) {
@@ -676,30 +705,24 @@ for (const way of Lab.ways) {
         })`,
         () =>
           Effect.gen(function* () {
-            const log: Array<string> = []
-            const boom = new Boom({ what: "session" })
-            const two: Lab.Script = { session: Effect.fail(boom) }
-            const env = yield* Lab.make({ pool, log, two, proactiveSessionSetup })
+            const { journal, start, two } = Lab.probes()
+            const boom = new SimulatedError({ point: "session", description: "told to" })
+            two.on("session", () => Effect.fail(boom))
+            const env = yield* start({ pool, proactiveSessionSetup })
             assert.strictEqual(Lab.failure(yield* Effect.exit(way.open(env, { id: "s" }, Effect.void))), boom)
             yield* Lab.settle
             // A sandbox that was ready before is replaced, in the background.
             const replaced = pool !== 0 && !proactiveSessionSetup
-            assert.deepStrictEqual(replaced ? log.slice(0, 8) : log, [
-              "setup one",
-              "setup two",
-              "session one",
-              "session two",
-              "session teardown two",
-              "session teardown one",
-              "teardown two",
-              "teardown one"
-            ])
+            assert.deepStrictEqual(
+              replaced ? journal.lines().slice(0, 8) : journal.lines(),
+              first("setup one", "setup two", "session one", "session two", ...order, "teardown two", "teardown one")
+            )
             assert.strictEqual((yield* env.stats).ledger.live, replaced ? 1 : 0)
             assert.strictEqual((yield* env.stats).sessions, 0)
-            delete two.session
+            two.off("session")
             // The id is free again.
             assert.strictEqual(yield* way.open(env, { id: "s" }, here), base(1))
-          }).pipe(Lab.run)
+          }).pipe(TestEnvironment.run)
       )
     }
   }
@@ -707,44 +730,52 @@ for (const way of Lab.ways) {
   it.effect(`X5 X2 a defect of a set-up is raised as a defect (${way.name})`, () =>
     Effect.gen(function* () {
       const bug = new Error("bug")
-      const env = yield* Lab.make({ pool: { min: 0, max: 1 }, one: { setup: Effect.die(bug) } })
+      const { one, start } = Lab.probes()
+      one.on("setup", () => Effect.die(bug))
+      const env = yield* start({ pool: { min: 0, max: 1 } })
       assert.strictEqual(Lab.defect(yield* Effect.exit(way.open(env, {}, Effect.void))), bug)
       assert.strictEqual((yield* env.stats).ledger.live, 0)
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X5 X2 a defect of the driver is raised as a defect (${way.name})`, () =>
     Effect.gen(function* () {
-      const driver = yield* TestDriver.TestDriver
+      const driver = yield* SimDriver
+      const faults = yield* Faults
       const bug = new Error("bug in the driver")
-      driver.faults.create = () => Effect.die(bug)
-      const env = yield* Lab.make({ pool: { min: 0, max: 1 } })
+      faults.on("create", () => Effect.die(bug))
+      const env = yield* Lab.start({ pool: { min: 0, max: 1 } })
       assert.strictEqual(Lab.defect(yield* Effect.exit(way.open(env, {}, Effect.void))), bug)
-      assert.deepStrictEqual(driver.calls, ["create env/base:0:0", "destroy env/base:0:0"])
-    }).pipe(Lab.run)
+      assert.deepStrictEqual(driver.calls(), ["create env/base:0:0", "destroy env/base:0:0"])
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(
     `X5 X3 a state error of a session's set-up is raised to who asked, and the sandbox is replaced (${way.name})`,
     () =>
       Effect.gen(function* () {
-        const log: Array<string> = []
-        const state = TestDriver.stateError(SandboxId.make(base(0)), "session of two")
-        const two: Lab.Script = { session: Effect.die(state) }
-        const env = yield* Lab.make({ log, two, proactiveSessionSetup: false })
+        const { one, start, two } = Lab.probes()
+        const state = Lab.stateError(base(0), "session of two")
+        two.on("session", () => Effect.die(state))
+        const env = yield* start({ proactiveSessionSetup: false })
         assert.strictEqual(Lab.defect(yield* Effect.exit(way.open(env, {}, Effect.void))), state)
-        delete two.session
+        two.off("session")
         yield* Lab.settle
         assert.strictEqual(yield* way.open(env, {}, here), base(1))
-        assert.strictEqual(log.filter((line) => line === "teardown one").length, 1)
-      }).pipe(Lab.run)
+        assert.deepStrictEqual(
+          one.calls("teardown").map(({ sandboxId }) => sandboxId),
+          [SandboxId.make(base(0))]
+        )
+      }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X5 every one of many askers gets an answer when set-ups fail, and nothing is left (${way.name})`, () =>
     Effect.gen(function* () {
-      const driver = yield* TestDriver.TestDriver
-      const boom = new Boom({ what: "set-up" })
-      const env = yield* Lab.make({ pool: { min: 0, max: 3 }, two: { setup: Effect.delay(Effect.fail(boom), 100) } })
+      const driver = yield* SimDriver
+      const { start, two } = Lab.probes()
+      const boom = new SimulatedError({ point: "setup", description: "told to" })
+      two.on("setup", () => Effect.delay(Effect.fail(boom), 100))
+      const env = yield* start({ pool: { min: 0, max: 3 } })
       const askers = yield* Effect.forEach(Array.from({ length: 10 }), () =>
         Effect.forkChild(way.open(env, {}, Effect.void), { startImmediately: true })
       )
@@ -752,44 +783,36 @@ for (const way of Lab.ways) {
       for (const exit of yield* Fiber.awaitAll(askers)) assert.strictEqual(Lab.failure(exit), boom)
       assert.isAtMost(driver.peak(), 3)
       assert.deepStrictEqual(driver.alive(), [])
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X5 S4 a sandbox that dies while a session is set up on demand fails who asked (${way.name})`, () =>
     Effect.gen(function* () {
-      const driver = yield* TestDriver.TestDriver
-      const log: Array<string> = []
-      const two: Lab.Script = { session: Effect.never }
-      const env = yield* Lab.make({ log, two, proactiveSessionSetup: false })
+      const driver = yield* SimDriver
+      const { journal, start, two } = Lab.probes()
+      two.on("session", { _tag: "Hang" })
+      const env = yield* start({ proactiveSessionSetup: false })
       const asker = yield* Effect.forkChild(way.open(env, {}, Effect.void), { startImmediately: true })
       yield* Lab.settle
       yield* driver.kill(base(0))
       yield* Lab.settle
       assert.instanceOf(Lab.failure(yield* Fiber.await(asker)), SandboxStateError)
-      assert.deepStrictEqual(log.slice(4, 8), [
-        "session teardown two",
-        "session teardown one",
-        "teardown two",
-        "teardown one"
-      ])
-    }).pipe(Lab.run)
+      assert.deepStrictEqual(journal.lines().slice(4, 8), first(...order, "teardown two", "teardown one"))
+    }).pipe(TestEnvironment.run)
   )
 }
 
 it.effect("X5 L9 an error of the first set-up fails the start of the environment, and everything is torn down", () =>
   Effect.gen(function* () {
-    const driver = yield* TestDriver.TestDriver
-    const log: Array<string> = []
-    const boom = new Boom({ what: "set-up" })
-    let setUps = 0
-    const two: Lab.Script = { setup: Effect.suspend(() => (++setUps === 3 ? Effect.fail(boom) : Effect.void)) }
-    assert.strictEqual(Lab.failure(yield* Effect.exit(Lab.make({ pool: 3, log, two }))), boom)
+    const driver = yield* SimDriver
+    const { journal, start, two } = Lab.probes()
+    const boom = new SimulatedError({ point: "setup", description: "told to" })
+    two.on("setup", () => Effect.fail(boom), { calls: [3] })
+    assert.strictEqual(Lab.failure(yield* Effect.exit(start({ pool: 3 }))), boom)
     assert.deepStrictEqual(driver.alive(), [])
-    const count = (line: string) => log.filter((one) => one === line).length
-    assert.strictEqual(count("teardown one"), count("setup one"))
-    assert.strictEqual(count("teardown two"), count("setup two"))
-    assert.strictEqual(count("session teardown two"), count("session two"))
-  }).pipe(Lab.run)
+    assert.isAtLeast(two.calls("setup").length, 3)
+    yield* journal.ledger.assertBalanced
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect(
@@ -797,88 +820,78 @@ it.effect(
   () =>
     Effect.gen(function* () {
       const recorder = yield* EventRecorder
-      const two: Lab.Script = {}
-      const env = yield* Lab.make({ two })
-      yield* env.withSession(
-        {},
-        Effect.sync(() => {
-          let failed = false
-          two.session = Effect.suspend(() => {
-            if (failed) return Effect.void
-            failed = true
-            return Effect.fail(new Boom({ what: "background" }))
-          })
-        })
-      )
+      const { start, two } = Lab.probes()
+      const env = yield* start()
+      two.on("session", { _tag: "Fail" }, { times: 1 })
+      yield* env.withSession({}, Effect.void)
       yield* Lab.settle
       assert.strictEqual(yield* env.withSession({}, here), base(1))
-      assert.include(yield* recorder.lines, `${base(0)} feature test/Two session set-up failed: Boom`)
-    }).pipe(Lab.run)
+      assert.include(yield* recorder.lines, `${base(0)} feature two session set-up failed: SimulatedError`)
+    }).pipe(TestEnvironment.run)
 )
 
 // ---------------------------------------------------------------------------------------------------------------------
 // X6
 // ---------------------------------------------------------------------------------------------------------------------
 
-const order = ["session teardown two", "session teardown one"]
-
 it.effect("X6 withSession fails with everything that the session's teardown raised, and every finalizer runs", () =>
   Effect.gen(function* () {
     const recorder = yield* EventRecorder
-    const log: Array<string> = []
+    const { journal, one, start, two } = Lab.probes()
     const [a, b] = [new Error("a"), new Error("b")]
-    const env = yield* Lab.make({
-      log,
-      one: { sessionTeardown: Effect.die(a) },
-      two: { sessionTeardown: Effect.die(b) }
-    })
+    one.on("sessionTeardown", () => Effect.die(a))
+    two.on("sessionTeardown", () => Effect.die(b))
+    const env = yield* start()
     const error = Lab.failure(yield* Effect.exit(env.withSession({ id: "s1" }, Effect.succeed("lost"))))
     assert.instanceOf(error, SessionTeardownError)
     assert.strictEqual(error.sessionId, "s1")
     assert.strictEqual(error.sandboxId, base(0))
     assert.isTrue(error.hasUserError)
-    assert.deepStrictEqual(Object.keys(error.errors), ["test/Two", "test/One"])
+    assert.deepStrictEqual(Object.keys(error.errors), ["two", "one"])
     const causeOf = (feature: string) => {
       const cause = error.errors[feature]
       return Cause.isCause(cause) ? Cause.squash(cause) : cause
     }
-    assert.strictEqual(causeOf("test/One"), a)
-    assert.strictEqual(causeOf("test/Two"), b)
-    assert.deepStrictEqual(log.slice(4, 6), order)
+    assert.strictEqual(causeOf("one"), a)
+    assert.strictEqual(causeOf("two"), b)
+    assert.deepStrictEqual(journal.lines().slice(4, 6), first(...order))
     assert.includeMembers(
       [...(yield* recorder.lines)],
       [
-        `${base(0)} feature test/Two session teardown failed: Error`,
-        `${base(0)} feature test/One session teardown failed: Error`,
+        `${base(0)} feature two session teardown failed: Error`,
+        `${base(0)} feature one session teardown failed: Error`,
         "session s1 ended: SessionTeardownError"
       ]
     )
     yield* Lab.settle
     // The teardown failed, so the sandbox does not serve again.
     assert.strictEqual((yield* env.stats).ledger.destroyed, 1)
-  }).pipe(Lab.run)
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("X6 the scope of `session` dies with what the teardown raised", () =>
   Effect.gen(function* () {
-    const log: Array<string> = []
-    const env = yield* Lab.make({ log, one: { sessionTeardown: Effect.die(broken) } })
+    const { journal, one, start } = Lab.probes()
+    one.on("sessionTeardown", () => Effect.die(broken))
+    const env = yield* start()
     const error = Lab.defect(
       yield* Effect.exit(Effect.scoped(Effect.flatMap(env.session(), ({ run }) => run(Effect.succeed(1)))))
     )
     assert.instanceOf(error, SessionTeardownError)
-    assert.deepStrictEqual(Object.keys(error.errors), ["test/One"])
-    assert.deepStrictEqual(log.slice(4, 6), order)
-  }).pipe(Lab.run)
+    assert.deepStrictEqual(Object.keys(error.errors), ["one"])
+    assert.deepStrictEqual(journal.lines().slice(4, 6), first(...order))
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("X6 `close` fails with what the teardown raised, and the scope does not raise it again", () =>
   Effect.gen(function* () {
-    const env = yield* Lab.make({ one: { sessionTeardown: Effect.die(broken) } })
+    const { one, start } = Lab.probes()
+    one.on("sessionTeardown", () => Effect.die(broken))
+    const env = yield* start()
     const exit = yield* Effect.exit(Effect.scoped(Effect.flatMap(env.session(), ({ close }) => Effect.flip(close))))
     assert.isTrue(Exit.isSuccess(exit), "the error that the caller has handled was raised once more, as a defect")
     assert.instanceOf(Exit.isSuccess(exit) ? exit.value : undefined, SessionTeardownError)
-  }).pipe(Lab.run)
+  }).pipe(TestEnvironment.run)
 )
 
 for (const way of Lab.ways) {
@@ -887,28 +900,33 @@ for (const way of Lab.ways) {
     () =>
       Effect.gen(function* () {
         const recorder = yield* EventRecorder
+        const { one, start } = Lab.probes()
+        one.on("sessionTeardown", () => Effect.die(broken))
         const boom = new Boom({ what: "body" })
-        const env = yield* Lab.make({ one: { sessionTeardown: Effect.die(broken) } })
+        const env = yield* start()
         const exit = yield* Effect.exit(
           way.open(env, {}, Effect.fail(boom)).pipe(Effect.catchTag("Boom", (error) => Effect.succeed(error)))
         )
         assert.strictEqual(Exit.isSuccess(exit) ? exit.value : exit.cause, boom)
-        assert.include(yield* recorder.lines, `${base(0)} feature test/One session teardown failed: Boom`)
-      }).pipe(Lab.run)
+        assert.include(yield* recorder.lines, `${base(0)} feature one session teardown failed: Boom`)
+      }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X6 a defect of the body stays the only reason when the teardown fails too (${way.name})`, () =>
     Effect.gen(function* () {
       const bug = new Error("bug")
-      const env = yield* Lab.make({ one: { sessionTeardown: Effect.die(broken) } })
+      const { one, start } = Lab.probes()
+      one.on("sessionTeardown", () => Effect.die(broken))
+      const env = yield* start()
       assert.strictEqual(Lab.defect(yield* Effect.exit(way.open(env, {}, Effect.die(bug)))), bug)
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X6 L16 a user error in teardown does not hide the body's state error (${way.name})`, () =>
     Effect.gen(function* () {
-      const one: Lab.Script = { sessionTeardown: Effect.die(broken) }
-      const env = yield* Lab.make({ one })
+      const { one, start } = Lab.probes()
+      one.on("sessionTeardown", () => Effect.die(broken))
+      const env = yield* start()
       let attempts = 0
       // The loop that everybody writes: again, when the sandbox broke.
       const body = Effect.suspend(() =>
@@ -920,72 +938,80 @@ for (const way of Lab.ways) {
           Effect.retry({ while: (error) => error._tag === "SandboxStateError", times: 3 }),
           Effect.forkChild({ startImmediately: true })
         )
-      delete one.sessionTeardown
+      one.off("sessionTeardown")
       yield* Lab.settle
       assert.strictEqual(yield* Fiber.join(caller), base(1))
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X6 S5 an interruption stays one when the teardown fails (${way.name})`, () =>
     Effect.gen(function* () {
-      const env = yield* Lab.make({ one: { sessionTeardown: Effect.die(broken) } })
+      const { one, start } = Lab.probes()
+      one.on("sessionTeardown", () => Effect.die(broken))
+      const env = yield* start()
       const caller = yield* Effect.forkChild(way.open(env, {}, Effect.never), { startImmediately: true })
       yield* Lab.settle
       yield* Fiber.interrupt(caller)
       const exit = yield* Fiber.await(caller)
       assert.isTrue(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause))
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X6 I9 state errors found in teardown are recorded and published, not raised (${way.name})`, () =>
     Effect.gen(function* () {
       const recorder = yield* EventRecorder
-      const state = TestDriver.stateError(SandboxId.make(base(0)), "cool down")
-      const one: Lab.Script = { sessionTeardown: Effect.die(state) }
-      const env = yield* Lab.make({ one })
+      const state = Lab.stateError(base(0), "cool down")
+      const { one, start } = Lab.probes()
+      one.on("sessionTeardown", () => Effect.die(state))
+      const env = yield* start()
       let sandbox: Sandbox["Service"] | undefined
       const body = Effect.map(Sandbox, (service) => {
         sandbox = service
         return "kept"
       })
       assert.strictEqual(yield* way.open(env, {}, body), "kept")
-      delete one.sessionTeardown
+      one.off("sessionTeardown")
       assert.deepStrictEqual(yield* sandbox?.stateErrors ?? Effect.succeed([]), [state])
-      assert.include(yield* recorder.lines, `${base(0)} feature test/One session teardown failed: SandboxStateError`)
+      assert.include(yield* recorder.lines, `${base(0)} feature one session teardown failed: SandboxStateError`)
       yield* Lab.settle
       assert.strictEqual(yield* way.open(env, {}, here), base(1))
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X6 S4 the death of the sandbox is raised although its teardown fails (${way.name})`, () =>
     Effect.gen(function* () {
-      const driver = yield* TestDriver.TestDriver
-      const env = yield* Lab.make({ one: { sessionTeardown: Effect.die(broken), teardown: Effect.die(broken) } })
+      const driver = yield* SimDriver
+      const { one, start } = Lab.probes()
+      one.on("sessionTeardown", () => Effect.die(broken))
+      one.on("teardown", () => Effect.die(broken))
+      const env = yield* start()
       const caller = yield* Effect.forkChild(way.open(env, {}, Effect.never), { startImmediately: true })
       yield* Lab.settle
       yield* driver.kill(base(0))
       yield* Lab.settle
       assert.instanceOf(Lab.failure(yield* Fiber.await(caller)), SandboxStateError)
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X6 S6 a limit is raised although the teardown fails (${way.name})`, () =>
     Effect.gen(function* () {
-      const env = yield* Lab.make({ sessionLifetime: "1 minute", one: { sessionTeardown: Effect.die(broken) } })
+      const { one, start } = Lab.probes()
+      one.on("sessionTeardown", () => Effect.die(broken))
+      const env = yield* start({ sessionLifetime: "1 minute" })
       const caller = yield* Effect.forkChild(way.open(env, {}, Effect.never), { startImmediately: true })
       yield* TestClock.adjust("1 minute")
       assert.instanceOf(Lab.failure(yield* Fiber.await(caller)), SessionLimitError)
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 }
 
 it.effect("X6 state errors and user errors of one teardown are collected together", () =>
   Effect.gen(function* () {
-    const state = TestDriver.stateError(SandboxId.make(base(0)), "cool down")
-    const env = yield* Lab.make({
-      one: { sessionTeardown: Effect.die(state) },
-      two: { sessionTeardown: Effect.die(broken) }
-    })
+    const state = Lab.stateError(base(0), "cool down")
+    const { one, start, two } = Lab.probes()
+    one.on("sessionTeardown", () => Effect.die(state))
+    two.on("sessionTeardown", () => Effect.die(broken))
+    const env = yield* start()
     let sandbox: Sandbox["Service"] | undefined
     const body = Effect.map(Sandbox, (service) => {
       sandbox = service
@@ -993,92 +1019,99 @@ it.effect("X6 state errors and user errors of one teardown are collected togethe
     const error = Lab.failure(yield* Effect.exit(env.withSession({}, body)))
     assert.instanceOf(error, SessionTeardownError)
     assert.isTrue(error.hasUserError)
-    assert.deepStrictEqual(Object.keys(error.errors), ["test/Two", "test/One"])
+    assert.deepStrictEqual(Object.keys(error.errors), ["two", "one"])
     assert.deepStrictEqual(yield* sandbox?.stateErrors ?? Effect.succeed([]), [state])
-  }).pipe(Lab.run)
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("X6 a sandbox for one session: what the features' teardown raises fails withSession", () =>
   Effect.gen(function* () {
-    const log: Array<string> = []
-    const env = yield* Lab.make({ pool: 0, log, one: { teardown: Effect.die(broken) } })
+    const { journal, one, start } = Lab.probes()
+    one.on("teardown", () => Effect.die(broken))
+    const env = yield* start({ pool: 0 })
     const error = Lab.failure(yield* Effect.exit(env.withSession({}, Effect.void)))
     assert.instanceOf(error, FeatureTeardownError)
-    assert.deepStrictEqual(Object.keys(error.errors), ["test/One"])
+    assert.deepStrictEqual(Object.keys(error.errors), ["one"])
     assert.isTrue(error.hasUserError)
-    assert.deepStrictEqual(log.slice(4), [...order, "teardown two", "teardown one"])
+    assert.deepStrictEqual(journal.lines().slice(4), first(...order, "teardown two", "teardown one"))
     assert.strictEqual((yield* env.stats).ledger.live, 0)
-  }).pipe(Lab.run)
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("X6 a sandbox for one session: errors of both teardowns, and of the driver, and all of it still runs", () =>
   Effect.gen(function* () {
-    const driver = yield* TestDriver.TestDriver
+    const faults = yield* Faults
     const recorder = yield* EventRecorder
-    const log: Array<string> = []
-    const script = { sessionTeardown: Effect.die(broken), teardown: Effect.die(broken) }
-    driver.faults.destroy = () => Effect.die(new Error("device busy"))
-    const env = yield* Lab.make({ pool: 0, log, one: script, two: script })
+    const { journal, one, start, two } = Lab.probes()
+    for (const probe of [one, two]) {
+      probe.on("sessionTeardown", () => Effect.die(broken))
+      probe.on("teardown", () => Effect.die(broken))
+    }
+    faults.on("destroy", () => Effect.die(new Error("device busy")))
+    const env = yield* start({ pool: 0 })
     const error = Lab.failure(yield* Effect.exit(env.withSession({}, Effect.void)))
     assert.instanceOf(error, SessionTeardownError)
-    assert.deepStrictEqual(log.slice(4), [...order, "teardown two", "teardown one"])
+    assert.deepStrictEqual(journal.lines().slice(4), first(...order, "teardown two", "teardown one"))
     assert.deepStrictEqual((yield* env.stats).ledger, { created: 1, destroyed: 1, live: 0, leaked: 1 })
     assert.includeMembers(
       [...(yield* recorder.lines)],
       [
-        `${base(0)} feature test/Two teardown failed: Boom`,
-        `${base(0)} feature test/One teardown failed: Boom`,
+        `${base(0)} feature two teardown failed: Boom`,
+        `${base(0)} feature one teardown failed: Boom`,
         `${base(0)} shut down: Error`
       ]
     )
-  }).pipe(Lab.run)
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("X6 F23 what the driver cannot destroy is published and counted, not raised", () =>
   Effect.gen(function* () {
-    const driver = yield* TestDriver.TestDriver
+    const faults = yield* Faults
     const recorder = yield* EventRecorder
-    driver.faults.destroy = () => Effect.die(new Error("device busy"))
-    const env = yield* Lab.make({ pool: 0 })
+    faults.on("destroy", () => Effect.die(new Error("device busy")))
+    const env = yield* Lab.start({ pool: 0 })
     assert.strictEqual(yield* env.withSession({}, Effect.succeed(1)), 1)
     assert.strictEqual((yield* env.stats).ledger.leaked, 1)
-    const event = (yield* recorder.events).find(({ _tag }) => _tag === "SandboxShutDown")
-    assert.strictEqual(event?._tag === "SandboxShutDown" ? event.error?.message : undefined, "device busy")
-  }).pipe(Lab.run)
+    yield* EventExpect.count(recorder, { _tag: "SandboxShutDown", error: { message: "device busy" } }, 1)
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("X6 a teardown that hangs is given up after its time limit, and the others still run", () =>
   Effect.gen(function* () {
-    const log: Array<string> = []
-    const two: Lab.Script = { sessionTeardown: Effect.never }
-    const env = yield* Lab.make({ log, two, teardownTimeout: "20 seconds" })
+    const { journal, start, two } = Lab.probes()
+    two.on("sessionTeardown", { _tag: "Hang" }, { times: 1 })
+    const env = yield* start({ teardownTimeout: "20 seconds" })
     const caller = yield* Effect.forkChild(env.withSession({}, Effect.void), { startImmediately: true })
     yield* TestClock.adjust("19 seconds")
     assert.isUndefined(caller.pollUnsafe())
-    delete two.sessionTeardown
     yield* TestClock.adjust("1 second")
     const error = Lab.failure(yield* Fiber.await(caller))
     assert.instanceOf(error, SessionTeardownError)
-    assert.deepStrictEqual(Object.keys(error.errors), ["test/Two"])
-    assert.deepStrictEqual(log.slice(4, 6), order)
+    assert.deepStrictEqual(Object.keys(error.errors), ["two"])
+    assert.deepStrictEqual(journal.lines().slice(4, 6), first(...order))
     yield* Lab.settle
     assert.strictEqual(yield* env.withSession({}, here), base(1))
-  }).pipe(Lab.run)
+    two.off()
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("X6 H5 shutdown does not fail when every teardown does", () =>
   Effect.gen(function* () {
     const recorder = yield* EventRecorder
-    const log: Array<string> = []
-    const script = { sessionTeardown: Effect.die(broken), teardown: Effect.die(broken) }
-    const env = yield* Lab.make({ pool: 2, log, one: script, two: script })
+    const { one, start, two } = Lab.probes()
+    for (const probe of [one, two]) {
+      probe.on("sessionTeardown", () => Effect.die(broken))
+      probe.on("teardown", () => Effect.die(broken))
+    }
+    const env = yield* start({ pool: 2 })
     yield* env.shutdown
     assert.strictEqual(yield* env.status, "Offline")
-    for (const line of [...order, "teardown two", "teardown one"]) {
-      assert.strictEqual(log.filter((one) => one === line).length, 2, line)
+    for (const probe of [one, two]) {
+      assert.strictEqual(probe.calls("sessionTeardown").length, 2)
+      assert.strictEqual(probe.calls("teardown").length, 2)
     }
     assert.strictEqual((yield* recorder.lines).filter((line) => line.includes("teardown failed: Boom")).length, 8)
-  }).pipe(Lab.run)
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("X6 I1 several finalizers of one feature all run, last first, although each dies", () =>
@@ -1089,25 +1122,26 @@ it.effect("X6 I1 several finalizers of one feature all run, last first, although
         log.push(name)
         return Effect.die(new Error(name))
       })
-    const env = yield* Lab.make({
-      one: { session: Effect.all([finalizer("a"), finalizer("b"), finalizer("c")]) }
-    })
+    const { one, start } = Lab.probes()
+    one.on("session", () => Effect.all([finalizer("a"), finalizer("b"), finalizer("c")]))
+    const env = yield* start()
     const error = Lab.failure(yield* Effect.exit(env.withSession({}, Effect.void)))
     assert.instanceOf(error, SessionTeardownError)
     assert.deepStrictEqual(log, ["c", "b", "a"])
-    const cause = error.errors["test/One"]
-    assert.deepStrictEqual(Cause.isCause(cause) ? Lab.defects(Exit.failCause(cause)).map(String) : [], [
-      "Error: c",
-      "Error: b",
-      "Error: a"
-    ])
-  }).pipe(Lab.run)
+    const cause = error.errors["one"]
+    assert.deepStrictEqual(
+      Cause.isCause(cause) ? cause.reasons.map((reason) => Cause.isDieReason(reason) && String(reason.defect)) : [],
+      ["Error: c", "Error: b", "Error: a"]
+    )
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("X6 I1 the scope of `session` closes what else hangs on it although the teardown dies", () =>
   Effect.gen(function* () {
     const log: Array<string> = []
-    const env = yield* Lab.make({ one: { sessionTeardown: Effect.die(broken) } })
+    const { one, start } = Lab.probes()
+    one.on("sessionTeardown", () => Effect.die(broken))
+    const env = yield* start()
     const scope = yield* Scope.make()
     yield* Scope.addFinalizer(
       scope,
@@ -1121,7 +1155,7 @@ it.effect("X6 I1 the scope of `session` closes what else hangs on it although th
     const exit = yield* Effect.exit(Scope.close(scope, Exit.void))
     assert.instanceOf(Lab.defect(exit), SessionTeardownError)
     assert.deepStrictEqual(log, ["after", "before"])
-  }).pipe(Lab.run)
+  }).pipe(TestEnvironment.run)
 )
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -1130,7 +1164,7 @@ it.effect("X6 I1 the scope of `session` closes what else hangs on it although th
 
 const bug = new TypeError("bug")
 const boom = new Boom({ what: "body" })
-const stateOf = (id: Sandbox["Service"]["id"]) => TestDriver.stateError(id, "body")
+const stateOf = (id: Sandbox["Service"]["id"]) => Lab.stateError(id, "body")
 
 /** How bodies end, and whether the sandbox is condemned by it. */
 const bodies: {
@@ -1150,7 +1184,7 @@ const bodies: {
   }
 }
 
-const state = TestDriver.stateError(SandboxId.make(base(0)), "teardown")
+const state = Lab.stateError(base(0), "teardown")
 const teardowns: { readonly [name: string]: Effect.Effect<unknown> | undefined } = {
   none: undefined,
   "user error": Effect.die(broken),
@@ -1180,14 +1214,14 @@ for (const way of Lab.ways) {
             for (const [feature, teardown] of Object.entries(teardowns)) {
               const where = `pool ${pool}, session teardown: ${session}, teardown: ${feature}`
               yield* Effect.gen(function* () {
-                const two: Lab.Script = {}
-                if (sessionTeardown !== undefined) two.sessionTeardown = sessionTeardown
-                if (teardown !== undefined) two.teardown = teardown
-                const env = yield* Lab.make({ pool, two })
+                const { start, two } = Lab.probes()
+                if (sessionTeardown !== undefined) two.on("sessionTeardown", () => sessionTeardown)
+                if (teardown !== undefined) two.on("teardown", () => teardown)
+                const env = yield* start({ pool })
                 const exit = yield* Effect.exit(way.open(env, {}, body))
-                delete two.sessionTeardown
+                two.off("sessionTeardown")
                 yield* Lab.settle
-                delete two.teardown
+                two.off("teardown")
 
                 const raises = (kind: string) => kind === "user error" || kind === "both"
                 const ofSession = name === "success" && raises(session)
@@ -1208,7 +1242,7 @@ for (const way of Lab.ways) {
                 }
                 const isReplaced = pool === 0 || condemns || session !== "none"
                 assert.strictEqual(yield* env.withSession({}, here), base(isReplaced ? 1 : 0), where)
-              }).pipe(Lab.run)
+              }).pipe(TestEnvironment.run)
             }
           }
         }
@@ -1219,7 +1253,7 @@ for (const way of Lab.ways) {
 
 it.effect("X4 X6 a user error of one body in a session leaves the session and its other bodies alone", () =>
   Effect.gen(function* () {
-    const env = yield* Lab.make()
+    const env = yield* Lab.start()
     yield* Effect.scoped(
       Effect.gen(function* () {
         const session = yield* env.session()
@@ -1231,7 +1265,7 @@ it.effect("X4 X6 a user error of one body in a session leaves the session and it
         assert.strictEqual(yield* session.run(here), base(0))
       })
     )
-  }).pipe(Lab.run)
+  }).pipe(TestEnvironment.run)
 )
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -1254,7 +1288,7 @@ it.effect("X6 L19 a session of a host feature alone: the body's own error stays 
     const env = yield* Environment.make({ id: "env", features: [hostThatBreaks] })
     const boom = new Boom({ what: "body" })
     assert.strictEqual(Lab.failure(yield* Effect.exit(env.withFeature(Host, () => Effect.fail(boom)))), boom)
-  }).pipe(Lab.run)
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("X6 L19 a session of a host feature alone: what its teardown raises is a typed error", () =>
@@ -1262,7 +1296,7 @@ it.effect("X6 L19 a session of a host feature alone: what its teardown raises is
     const env = yield* Environment.make({ id: "env", features: [hostThatBreaks] })
     const error = Lab.failure(yield* Effect.exit(env.withFeature(Host, () => Effect.void)))
     assert.instanceOf(error, SessionTeardownError)
-  }).pipe(Lab.run)
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("X6 L19 a host feature in a sandbox's session: what its teardown raises is a typed error", () =>
@@ -1274,7 +1308,7 @@ it.effect("X6 L19 a host feature in a sandbox's session: what its teardown raise
     const boom = new Boom({ what: "body" })
     yield* Lab.settle
     assert.strictEqual(Lab.failure(yield* Effect.exit(env.withSession({}, Effect.fail(boom)))), boom)
-  }).pipe(Lab.run)
+  }).pipe(TestEnvironment.run)
 )
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -1284,46 +1318,39 @@ it.effect("X6 L19 a host feature in a sandbox's session: what its teardown raise
 for (const way of Lab.ways) {
   it.effect(`X7 F27 a command whose start fails is sent once (${way.name})`, () =>
     Effect.gen(function* () {
-      const driver = yield* TestDriver.TestDriver
-      const env = yield* Lab.make()
-      let failing = true
-      driver.faults.spawn = () =>
-        failing
-          ? Effect.fail(PlatformError.systemError({ _tag: "Unknown", module: "ChildProcess", method: "spawn" }))
-          : Effect.void
+      const driver = yield* SimDriver
+      const faults = yield* Faults
+      const env = yield* Lab.start()
+      yield* faults.add({ at: ["spawn"], times: 1, how: { _tag: "Fail" } })
       const body = Effect.flatMap(Sandbox, (sandbox) => sandbox.exec("echo", ["a"]))
       const error = Lab.failure(yield* Effect.exit(way.open(env, {}, body)))
       assert.instanceOf(error, PlatformError.PlatformError)
       yield* TestClock.adjust("1 minute")
-      assert.deepStrictEqual(
-        driver.calls.filter((call) => call === "spawn echo"),
-        ["spawn echo"]
-      )
-      failing = false
+      assert.deepStrictEqual(spawns(driver), [`spawn ${base(0)} echo a`])
       yield* way.open(env, {}, body)
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X7 a file operation that fails is asked for once (${way.name})`, () =>
     Effect.gen(function* () {
-      const driver = yield* TestDriver.TestDriver
-      const env = yield* Lab.make()
+      const faults = yield* Faults
+      const env = yield* Lab.start()
       let asked = 0
-      driver.faults.file = () => {
+      faults.on("file", () => {
         asked++
         return Effect.fail(PlatformError.systemError({ _tag: "TimedOut", module: "FileSystem", method: "read" }))
-      }
+      })
       const body = Effect.flatMap(FileSystem.FileSystem, (fs) => fs.readFileString("a"))
       assert.instanceOf(Lab.failure(yield* Effect.exit(way.open(env, {}, body))), PlatformError.PlatformError)
       yield* TestClock.adjust("1 minute")
       assert.strictEqual(asked, 1)
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 
   it.effect(`X7 F27 F29 a body is never run again, whatever happens to its sandbox (${way.name})`, () =>
     Effect.gen(function* () {
-      const driver = yield* TestDriver.TestDriver
-      const env = yield* Lab.make({ pool: 2 })
+      const driver = yield* SimDriver
+      const env = yield* Lab.start({ pool: 2 })
       let runs = 0
       const body = Effect.gen(function* () {
         runs++
@@ -1335,25 +1362,24 @@ for (const way of Lab.ways) {
       yield* TestClock.adjust("1 minute")
       assert.instanceOf(Lab.failure(yield* Fiber.await(caller)), SandboxStateError)
       assert.strictEqual(runs, 1)
-      assert.strictEqual(driver.calls.filter((call) => call === "spawn hang").length, 1)
-    }).pipe(Lab.run)
+      assert.strictEqual(spawns(driver).length, 1)
+    }).pipe(programs.run)
   )
 
   it.effect(`X7 F26 a reset that fails is not repeated: the sandbox is replaced and nobody is told (${way.name})`, () =>
     Effect.gen(function* () {
-      const driver = yield* TestDriver.TestDriver
-      const env = yield* Lab.make()
-      driver.calls.length = 0
-      driver.faults.reset = (spec) =>
-        spec.sandboxId === base(0) ? Effect.fail(TestDriver.stateError(spec.sandboxId, "reset")) : Effect.void
-      const resets = () => driver.calls.filter((call) => call === `reset ${base(0)}`).length
+      const driver = yield* SimDriver
+      const faults = yield* Faults
+      const env = yield* Lab.start()
+      yield* faults.add({ at: ["reset"], sandbox: base(0), how: { _tag: "Fail" } })
+      const resets = () => driver.calls().filter((call) => call === `reset ${base(0)}`).length
       const before = resets()
       assert.strictEqual(yield* way.open(env, {}, here), base(0))
       yield* TestClock.adjust("1 minute")
       assert.strictEqual(resets(), before + 1)
-      assert.include(driver.calls, `destroy ${base(0)}`)
+      assert.include(driver.calls(), `destroy ${base(0)}`)
       assert.strictEqual(yield* way.open(env, {}, here), base(1))
-    }).pipe(Lab.run)
+    }).pipe(TestEnvironment.run)
   )
 }
 

@@ -9,6 +9,7 @@ import {
 } from "@effect-sandbox/core"
 import * as EventMetrics from "@effect-sandbox/core/EventMetrics"
 import { EventRecorder } from "@effect-sandbox/core/EventRecorder"
+import { Faults, SimDriver } from "@effect-sandbox/testing"
 import { assert, it } from "@effect/vitest"
 import {
   Arbitrary,
@@ -27,7 +28,6 @@ import {
   Tracer
 } from "effect"
 import { TestClock } from "effect/testing"
-import * as TestDriver from "./support/TestDriver.ts"
 
 class Greeter extends Context.Service<Greeter, { readonly greet: Effect.Effect<string> }>()("test/Greeter") {
   static readonly feature = Feature.make(Greeter, {
@@ -56,7 +56,10 @@ class Lab extends Environment.Service<Lab>()("env", {
 
 /** The environment with a handler and a recorder beside it. */
 const labWith = <E>(handler: Layer.Layer<EventHandler.EventHub, E>) =>
-  Lab.layer.pipe(Layer.provideMerge(Layer.mergeAll(EventRecorder.layer, handler)), Layer.provideMerge(TestDriver.layer))
+  Lab.layer.pipe(
+    Layer.provideMerge(Layer.mergeAll(EventRecorder.layer, handler)),
+    Layer.provideMerge(SimDriver.layer())
+  )
 
 const noHandler = EventHandler.EventHub.layer
 
@@ -104,7 +107,8 @@ it.effect("V1 every kind of event survives a trip through JSON", () =>
 it.effect("V1 what an environment publishes fits its schemas, errors included", () =>
   Effect.gen(function* () {
     const recorder = yield* EventRecorder
-    const driver = yield* TestDriver.TestDriver
+    const driver = yield* SimDriver
+    const faults = yield* Faults
     yield* Lab.withSession(
       {},
       Effect.gen(function* () {
@@ -114,7 +118,7 @@ it.effect("V1 what an environment publishes fits its schemas, errors included", 
       })
     )
     yield* Effect.exit(Lab.withSession({}, Effect.fail(new Error("the user's"))))
-    driver.faults.create = (spec) => TestDriver.stateError(spec.sandboxId, "create")
+    yield* faults.add({ at: ["create"], how: { _tag: "Fail" } })
     yield* Effect.exit(
       Lab.withSession(
         {},
@@ -122,7 +126,7 @@ it.effect("V1 what an environment publishes fits its schemas, errors included", 
       )
     )
     yield* settle
-    driver.faults.create = () => Effect.void
+    yield* faults.clear
     yield* TestClock.adjust("1 minute")
     yield* Lab.shutdown
     const events = yield* recorder.events
@@ -149,7 +153,7 @@ it.effect("V2 a handler sees the first event of an environment and the last", ()
     })
     const life = yield* Effect.forkChild(
       Lab.withSession({}, Effect.void).pipe(
-        Effect.provide(Lab.layer.pipe(Layer.provide(handler), Layer.provide(TestDriver.layer)))
+        Effect.provide(Lab.layer.pipe(Layer.provide(handler), Layer.provide(SimDriver.layer())))
       ),
       { startImmediately: true }
     )
@@ -276,7 +280,7 @@ const starting = SandboxEvent.SandboxEvent.cases.EnvironmentStarting.make({
 it.effect("V3 the events of a sandbox are in order and its moves are one unbroken chain", () =>
   Effect.gen(function* () {
     const recorder = yield* EventRecorder
-    const driver = yield* TestDriver.TestDriver
+    const driver = yield* SimDriver
     const one = (i: number) =>
       Effect.exit(
         Lab.withSession(

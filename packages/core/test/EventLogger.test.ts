@@ -10,11 +10,11 @@ import {
 } from "@effect-sandbox/core"
 import { EventHub } from "@effect-sandbox/core/EventHandler"
 import * as EventLogger from "@effect-sandbox/core/EventLogger"
+import { SimDriver } from "@effect-sandbox/testing"
 import { assert, it } from "@effect/vitest"
 import { Duration, Effect, Layer, Logger } from "effect"
 import { TerminalCapabilities } from "effect/cli"
 import { TestClock } from "effect/testing"
-import * as TestDriver from "./support/TestDriver.ts"
 
 class Lab extends Environment.Service<Lab>()("env", { images: ["image"], pool: 1 }) {}
 
@@ -27,7 +27,7 @@ const linesOf = Effect.fnUntraced(function* (
   const logger = EventLogger.layer({ write: (line) => Effect.sync(() => lines.push(line)), colors: false, ...options })
   yield* program.pipe(
     Effect.exit,
-    Effect.provide(Lab.layer.pipe(Layer.provide(logger), Layer.provide(TestDriver.layer)))
+    Effect.provide(Lab.layer.pipe(Layer.provide(logger), Layer.provide(SimDriver.layer())))
   )
   return lines
 })
@@ -123,7 +123,7 @@ it.effect("logs at Info, and events with errors at Warn, unless it is given a `w
       Effect.provide(
         Lab.layer.pipe(
           Layer.provide(EventLogger.layer({ colors: false, kinds: ["SessionEnded"] })),
-          Layer.provide(TestDriver.layer)
+          Layer.provide(SimDriver.layer())
         )
       ),
       Effect.provide(logger)

@@ -1,10 +1,10 @@
 import { Environment, EnvironmentId, Feature, ImageId, Sandbox, SandboxEvent, SandboxId } from "@effect-sandbox/core"
 import { EventHub } from "@effect-sandbox/core/EventHandler"
 import * as EventMetrics from "@effect-sandbox/core/EventMetrics"
+import { Faults, SimDriver } from "@effect-sandbox/testing"
 import { assert, it } from "@effect/vitest"
 import { Context, Effect, Exit, Fiber, Layer, Metric, Scope } from "effect"
 import { TestClock } from "effect/testing"
-import * as TestDriver from "./support/TestDriver.ts"
 
 class Greeter extends Context.Service<Greeter, { readonly greet: Effect.Effect<string> }>()("test/Greeter") {
   static readonly feature = Feature.make(Greeter, {
@@ -18,7 +18,7 @@ class Lab extends Environment.Service<Lab>()("env", {
   features: [Greeter.feature]
 }) {}
 
-const LabTest = Lab.layer.pipe(Layer.provideMerge(EventMetrics.layer), Layer.provideMerge(TestDriver.layer))
+const LabTest = Lab.layer.pipe(Layer.provideMerge(EventMetrics.layer), Layer.provideMerge(SimDriver.layer()))
 
 /** Tests run at the same time, each with metrics of its own. */
 const freshRegistry = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
@@ -100,7 +100,7 @@ it.effect("V4 counts sandboxes, sessions and activities, and times them", () =>
 
 it.effect("V4 sessions are counted by how they ended", () =>
   Effect.gen(function* () {
-    const driver = yield* TestDriver.TestDriver
+    const driver = yield* SimDriver
     yield* Lab.withSession({}, Effect.void)
     yield* Effect.exit(Lab.withSession({}, Effect.fail("the user's")))
     yield* Effect.exit(
@@ -144,7 +144,8 @@ it.effect("sandboxes are counted by status while they live, and the ledger balan
       )
       return sandboxes
     })
-    const driver = yield* TestDriver.TestDriver
+    const driver = yield* SimDriver
+    const faults = yield* Faults
     assert.deepStrictEqual(yield* balanced, { [`${place},status=Ready`]: 1 })
     yield* Lab.withSession(
       {},
@@ -157,7 +158,7 @@ it.effect("sandboxes are counted by status while they live, and the ledger balan
       )
     ).pipe(Effect.exit)
     assert.deepStrictEqual(yield* balanced, { [`${place},status=Ready`]: 2 })
-    driver.faults.destroy = () => Effect.sleep("1 second")
+    yield* faults.add({ at: ["destroy"], how: { _tag: "Slow", millis: 1000 } })
     const shutdown = yield* Effect.forkChild(Lab.shutdown, { startImmediately: true })
     assert.deepStrictEqual(yield* balanced, { [`${place},status=ShuttingDown`]: 2 })
     yield* TestClock.adjust("1 second")
@@ -171,21 +172,22 @@ it.effect("sandboxes are counted by status while they live, and the ledger balan
 it.effect("outages show while they last, also when the environment ends in one", () =>
   Effect.gen(function* () {
     yield* Effect.gen(function* () {
-      const driver = yield* TestDriver.TestDriver
+      const driver = yield* SimDriver
+      const faults = yield* Faults
       const kill = Effect.exit(
         Lab.withSession(
           {},
           Effect.flatMap(Sandbox, (sandbox) => driver.kill(sandbox.id))
         )
       )
-      driver.faults.create = (spec) => TestDriver.stateError(spec.sandboxId, "create")
+      yield* faults.add({ at: ["create"], how: { _tag: "Fail" } })
       yield* kill
       yield* counted
       assert.deepStrictEqual(yield* read(EventMetrics.outages), { [place]: 1 })
-      driver.faults.create = () => Effect.void
+      yield* faults.clear
       yield* TestClock.adjust("1 minute")
       assert.deepStrictEqual(yield* read(EventMetrics.outages), { [place]: 0 })
-      driver.faults.create = (spec) => TestDriver.stateError(spec.sandboxId, "create")
+      yield* faults.add({ at: ["create"], how: { _tag: "Fail" } })
       yield* kill
       yield* counted
       assert.deepStrictEqual(yield* read(EventMetrics.outages), { [place]: 1 })

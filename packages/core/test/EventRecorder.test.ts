@@ -1,13 +1,13 @@
 import { Environment, Sandbox, type SandboxEvent } from "@effect-sandbox/core"
 import * as EventHandler from "@effect-sandbox/core/EventHandler"
 import { EventRecorder } from "@effect-sandbox/core/EventRecorder"
+import { SimDriver } from "@effect-sandbox/testing"
 import { assert, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer } from "effect"
-import * as TestDriver from "./support/TestDriver.ts"
 
 class Lab extends Environment.Service<Lab>()("env", { images: ["image"], pool: 1 }) {}
 
-const LabTest = Lab.layer.pipe(Layer.provideMerge(EventRecorder.layer), Layer.provideMerge(TestDriver.layer))
+const LabTest = Lab.layer.pipe(Layer.provideMerge(EventRecorder.layer), Layer.provideMerge(SimDriver.layer()))
 
 const shuttingDown = (event: SandboxEvent.SandboxEvent): boolean => event._tag === "EnvironmentShuttingDown"
 

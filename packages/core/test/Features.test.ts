@@ -10,14 +10,17 @@ import {
   SandboxStateError,
   SessionTeardownError
 } from "@effect-sandbox/core"
+import { Faults, FeatureProbe, SimDriver, SimulatedError, TestEnvironment } from "@effect-sandbox/testing"
 import { assert, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Exit, Fiber, FileSystem, Layer, Path, Ref, Schema } from "effect"
+import { Context, Deferred, Effect, Exit, Fiber, FileSystem, Layer, Path, Ref, Scheduler, Schema } from "effect"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"
 import { TestClock } from "effect/testing"
 import * as Lab from "./support/Lab.ts"
-import * as TestDriver from "./support/TestDriver.ts"
+import * as programs from "./support/programs.ts"
 
-const { Boom, One, Two } = Lab
+const { Boom } = Lab
+
+class One extends Context.Service<One, { readonly name: string }>()("test/One") {}
 
 /** The name of the sandbox one is in. */
 const here = Effect.map(Sandbox, ({ id }) => id)
@@ -26,20 +29,8 @@ const base = (generation: number) => `env/base:0:${generation}`
 
 const fork = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.forkChild(effect, { startImmediately: true })
 
-/** The key of the service of the n-th feature. */
-const key = (n: number) => Context.Service<{ readonly n: number }, { readonly name: string }>(`test/F${n}`)
-
-/** Every `x` is answered by `teardown x` (or `session x` by `session teardown x`), the last one first. */
-const assertBrackets = (log: ReadonlyArray<string>, where = "") => {
-  const open: Array<string> = []
-  for (const line of log) {
-    const match = /^(session |host |host session )?(?:(setup )|(teardown ))?(.*)$/.exec(line)
-    const [, kind = "", , isDown, name = ""] = match ?? []
-    if (isDown === undefined) open.push(`${kind}${name}`)
-    else assert.strictEqual(`${kind}${name}`, open.pop(), `${where}\n${log.join("\n")}`)
-  }
-  assert.deepStrictEqual(open, [], `${where}\n${log.join("\n")}`)
-}
+/** Lines of a journal, all of them about the first sandbox. */
+const first = (...lines: ReadonlyArray<string>) => lines.map((line) => `${line} in ${base(0)}`)
 
 // ---------------------------------------------------------------------------------------------------------------------
 // I1
@@ -47,56 +38,51 @@ const assertBrackets = (log: ReadonlyArray<string>, where = "") => {
 
 it.effect(
   "I1 features are set up in the order of the list, for sandboxes and for sessions, and torn down in reverse",
-  () =>
-    Effect.gen(function* () {
-      const { calls } = yield* TestDriver.TestDriver
-      const env = yield* Lab.make({ pool: 0, log: calls })
+  () => {
+    const { journal, start } = Lab.probes()
+    const test = Effect.gen(function* () {
+      const env = yield* start({ pool: 0 })
       yield* env.withSession(
         {},
-        Effect.sync(() => calls.push("body"))
+        Effect.sync(() => journal.note("body"))
       )
       assert.deepStrictEqual(
-        calls.filter((call) => !call.startsWith("reset")),
+        journal.lines().filter((line) => !line.startsWith("reset")),
         [
           `create ${base(0)}`,
-          "setup one",
-          "setup two",
-          "session one",
-          "session two",
+          ...first("setup one", "setup two", "session one", "session two"),
           "body",
-          "session teardown two",
-          "session teardown one",
-          "teardown two",
-          "teardown one",
+          ...first("session teardown two", "session teardown one", "teardown two", "teardown one"),
           `destroy ${base(0)}`
         ]
       )
-    }).pipe(Lab.run)
+    })
+    return TestEnvironment.run(test, { driver: { journal } })
+  }
 )
 
 it.effect("I1 the sandbox's set-up runs once and is kept over its sessions; each session is set up anew", () =>
   Effect.gen(function* () {
-    const log: Array<string> = []
-    const env = yield* Lab.make({ log })
+    const { journal, one, start } = Lab.probes()
+    const env = yield* start()
     for (let i = 0; i < 3; i++) {
       yield* env.withSession({}, Effect.void)
       yield* Lab.settle
     }
     yield* env.shutdown
-    const count = (line: string) => log.filter((one) => one === line).length
     assert.deepStrictEqual(
-      ["setup one", "teardown one", "session one", "session teardown one"].map(count),
+      (["setup", "teardown", "session", "sessionTeardown"] as const).map((hook) => one.calls(hook).length),
       [1, 1, 4, 4]
     )
-    assertBrackets(log)
-  }).pipe(Lab.run)
+    yield* journal.ledger.assertBalanced
+  }).pipe(TestEnvironment.run)
 )
 
 const Fault = Schema.Struct({
   features: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 5 })),
   at: Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 5 })),
   phase: Schema.Literals(["setup", "session", "sessionTeardown", "teardown"]),
-  kind: Schema.Literals(["fail", "die", "state error", "hang"]),
+  kind: Schema.Literals(["fail", "die", "state error", "state error as a defect", "hang"]),
   proactive: Schema.Boolean,
   pooled: Schema.Boolean
 })
@@ -106,17 +92,17 @@ it.effect.prop(
   [Fault],
   ([fault]) =>
     Effect.gen(function* () {
-      const driver = yield* TestDriver.TestDriver
-      const log: Array<string> = []
-      const fail: Effect.Effect<never, Lab.Boom> = {
-        fail: Effect.fail(new Boom({ what: "feature" })),
-        die: Effect.die(new Boom({ what: "feature" })),
-        "state error": Effect.suspend(() =>
-          Effect.die(TestDriver.stateError((driver.alive().at(-1) ?? "none") as Sandbox["Service"]["id"], "feature"))
-        ),
-        hang: Effect.never
-      }[fault.kind]
-      const script: Lab.Script = { [fault.phase]: fault.phase.includes("eardown") ? Effect.orDie(fail) : fail }
+      const journal = FeatureProbe.journal()
+      const probes = Array.from({ length: fault.features }, (_, n) => FeatureProbe.make(`f${n}`, { journal }))
+      const faulty = probes[fault.at % fault.features] ?? assert.fail("there is none")
+      const behaviours: { readonly [kind in typeof fault.kind]: FeatureProbe.Behaviour } = {
+        fail: { _tag: "Fail" },
+        die: { _tag: "Die" },
+        "state error": { _tag: "Fail", kind: "state" },
+        "state error as a defect": ({ sandboxId = "none" }) => Effect.die(Lab.stateError(sandboxId, "feature")),
+        hang: { _tag: "Hang" }
+      }
+      faulty.on(fault.phase, behaviours[fault.kind])
       const env = yield* Environment.make({
         id: "env",
         images: ["base"],
@@ -124,9 +110,7 @@ it.effect.prop(
         proactiveSessionSetup: fault.proactive,
         outageGracePeriod: "1 second",
         teardownTimeout: "10 seconds",
-        features: Array.from({ length: fault.features }, (_, n) =>
-          Lab.feature(key(n), log, n === fault.at % fault.features ? script : {})
-        )
+        features: probes.map(({ feature }) => feature)
       })
       const caller = yield* fork(env.withSession({}, Effect.void))
       yield* TestClock.adjust("1 minute")
@@ -135,27 +119,38 @@ it.effect.prop(
       yield* TestClock.adjust("5 minutes")
       assert.isDefined(caller.pollUnsafe(), "the caller still waits")
       assert.isDefined(shutdown.pollUnsafe(), "the shutdown still waits")
-      assertBrackets(log)
-    }).pipe(Lab.run),
+      yield* journal.ledger.assertBalanced
+      faulty.off()
+    }).pipe(TestEnvironment.run),
   { arbitrary: { runs: 150 } }
 )
+
+/** Probes whose set-ups take a moment each. */
+const slowProbes = () => {
+  const probes = Lab.probes()
+  for (const probe of [probes.one, probes.two]) {
+    probe.on("setup", { _tag: "Slow", millis: 10 })
+    probe.on("session", { _tag: "Slow", millis: 10 })
+  }
+  return probes
+}
+
+/** Sandboxes take as long to come up. */
+const onSlowDriver = <A, E, R>(test: Effect.Effect<A, E, R>) =>
+  TestEnvironment.run(test, { driver: { latency: { create: 10 } } })
 
 it.effect("I1 S5 interrupted in the middle of its start, an environment takes everything down again", () =>
   Effect.gen(function* () {
     for (let step = 0; step < 8; step++) {
       yield* Effect.gen(function* () {
-        const driver = yield* TestDriver.TestDriver
-        driver.faults.create = () => Effect.sleep(10)
-        const log: Array<string> = []
-        const slow: Lab.Script = { setup: Effect.sleep(10), session: Effect.sleep(10) }
-        const starting = yield* fork(
-          Effect.scoped(Effect.andThen(Lab.make({ log, one: slow, two: slow }), Effect.never))
-        )
+        const driver = yield* SimDriver
+        const { journal, start } = slowProbes()
+        const starting = yield* fork(Effect.scoped(Effect.andThen(start(), Effect.never)))
         yield* TestClock.adjust(step * 10 + 5)
         yield* Fiber.interrupt(starting)
-        assert.deepStrictEqual(driver.alive(), [])
-        assertBrackets(log, `interrupted after ${step * 10 + 5} ms`)
-      }).pipe(Lab.run)
+        assert.deepStrictEqual(driver.alive(), [], `interrupted after ${step * 10 + 5} ms`)
+        yield* journal.ledger.assertBalanced
+      }).pipe(onSlowDriver)
     }
   })
 )
@@ -164,18 +159,16 @@ it.effect("I1 H5 shut down in the middle of a set-up, nothing is left", () =>
   Effect.gen(function* () {
     for (let step = 0; step < 8; step++) {
       yield* Effect.gen(function* () {
-        const driver = yield* TestDriver.TestDriver
-        driver.faults.create = () => Effect.sleep(10)
-        const log: Array<string> = []
-        const slow: Lab.Script = { setup: Effect.sleep(10), session: Effect.sleep(10) }
-        const env = yield* Lab.make({ pool: { min: 0, max: 1 }, log, one: slow, two: slow })
+        const driver = yield* SimDriver
+        const { journal, start } = slowProbes()
+        const env = yield* start({ pool: { min: 0, max: 1 } })
         const caller = yield* fork(env.withSession({}, Effect.never))
         yield* TestClock.adjust(step * 10 + 5)
         yield* env.shutdown
         assert.instanceOf(Lab.failure(yield* Fiber.await(caller)), EnvironmentClosedError)
-        assert.deepStrictEqual(driver.alive(), [])
-        assertBrackets(log, `shut down after ${step * 10 + 5} ms`)
-      }).pipe(Lab.run)
+        assert.deepStrictEqual(driver.alive(), [], `shut down after ${step * 10 + 5} ms`)
+        yield* journal.ledger.assertBalanced
+      }).pipe(onSlowDriver)
     }
   })
 )
@@ -184,10 +177,9 @@ it.effect("I1 H2 a sandbox that dies in the middle of its set-up is taken down c
   Effect.gen(function* () {
     for (let step = 0; step < 4; step++) {
       yield* Effect.gen(function* () {
-        const driver = yield* TestDriver.TestDriver
-        const log: Array<string> = []
-        const slow: Lab.Script = { setup: Effect.sleep(10), session: Effect.sleep(10) }
-        const env = yield* Lab.make({ pool: { min: 0, max: 1 }, log, one: slow, two: slow })
+        const driver = yield* SimDriver
+        const { journal, start } = slowProbes()
+        const env = yield* start({ pool: { min: 0, max: 1 } })
         const caller = yield* fork(env.withSession({}, here))
         yield* TestClock.adjust(step * 10 + 5)
         yield* driver.kill(base(0))
@@ -196,8 +188,8 @@ it.effect("I1 H2 a sandbox that dies in the middle of its set-up is taken down c
         yield* TestClock.adjust("1 minute")
         assert.strictEqual(yield* Fiber.join(caller), base(1))
         yield* env.shutdown
-        assertBrackets(log, `died after ${step * 10 + 5} ms`)
-      }).pipe(Lab.run)
+        yield* journal.ledger.assertBalanced
+      }).pipe(TestEnvironment.run)
     }
   })
 )
@@ -209,43 +201,36 @@ it.effect("I1 H2 a sandbox that dies in the middle of its set-up is taken down c
 for (const way of Lab.ways) {
   it.effect(`I3 each session has a service of its own (${way.name})`, () =>
     Effect.gen(function* () {
-      let sessions = 0
-      const one = Feature.make(One, {
-        setup: Effect.succeed({ session: Effect.sync(() => ({ name: `session ${++sessions}` })) })
-      })
-      const env = yield* Environment.make({
-        id: "env",
-        images: ["base"],
-        pool: 1,
-        features: [one, Lab.feature(Two, [], {})]
-      })
-      const name = Effect.map(One, (one) => one.name)
-      const first = yield* way.open(env, {}, Effect.all([name, name]))
+      const { one, start } = Lab.probes()
+      const env = yield* start()
+      const first = yield* way.open(env, {}, Effect.all([one.key, one.key]))
       yield* Lab.settle
-      const second = yield* way.open(env, {}, name)
-      assert.deepStrictEqual([...first, second], ["session 1", "session 1", "session 2"])
-    }).pipe(Lab.run)
+      const second = yield* way.open(env, {}, one.key)
+      assert.strictEqual(first[1], first[0])
+      assert.deepStrictEqual([first[0].session, second.session], [1, 2])
+    }).pipe(TestEnvironment.run)
   )
 }
 
+const placeOf = ({ name, sandboxId }: FeatureProbe.Service) => `${name} in ${sandboxId}`
+
 it.effect("P1 a feature is set up on the images that it is for, matched as a whole, and on no others", () =>
   Effect.gen(function* () {
-    const log: Array<string> = []
+    const journal = FeatureProbe.journal()
+    const one = FeatureProbe.make("one", { journal, images: ["python"] })
+    const two = FeatureProbe.make("two", { journal, images: ["python:.*", "no.*"] })
     const env = yield* Environment.make({
       id: "env",
       images: ["python", "python:3", "node"],
       pool: 1,
-      features: [
-        Lab.feature(One, log, {}, { images: ["python"] }),
-        Lab.feature(Two, log, {}, { images: ["python:.*", "no.*"] })
-      ]
+      features: [one.feature, two.feature]
     })
     const images = (yield* Effect.forEach(["python", "python:3", "node"], (image) =>
       env.withSession(
         { image },
         Effect.gen(function* () {
-          const names = [yield* Effect.serviceOption(One), yield* Effect.serviceOption(Two)]
-          return names.map((option) => (option._tag === "Some" ? option.value.name : "-"))
+          const services = [yield* Effect.serviceOption(one.key), yield* Effect.serviceOption(two.key)]
+          return services.map((option) => (option._tag === "Some" ? placeOf(option.value) : "-"))
         })
       )
     )) satisfies ReadonlyArray<ReadonlyArray<string>>
@@ -254,26 +239,31 @@ it.effect("P1 a feature is set up on the images that it is for, matched as a who
       ["-", "two in env/python:3:0:0"],
       ["-", "two in env/node:0:0"]
     ])
-    assert.strictEqual(log.filter((line) => line.startsWith("setup")).length, 3)
-  }).pipe(Lab.run)
+    assert.deepStrictEqual(
+      journal.lines().filter((line) => line.startsWith("setup")),
+      ["setup one in env/python:0:0", "setup two in env/python:3:0:0", "setup two in env/node:0:0"]
+    )
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("X1 withFeature takes the first image that has the feature, or the named one, and refuses a wrong one", () =>
   Effect.gen(function* () {
+    const one = FeatureProbe.make("one", { images: ["python:.*"] })
+    const two = FeatureProbe.make("two")
     const env = yield* Environment.make({
       id: "env",
       images: ["base", "python:3", "python:4"],
       pool: { min: 0, max: 1 },
-      features: [Lab.feature(One, [], {}, { images: ["python:.*"] }), Lab.feature(Two, [], {})]
+      features: [one.feature, two.feature]
     })
-    const use = ({ name }: { readonly name: string }) => Effect.succeed(name)
-    assert.strictEqual(yield* env.withFeature(One, use), "one in env/python:3:0:0")
-    assert.strictEqual(yield* env.withFeature(One, use, { image: "python:4" }), "one in env/python:4:0:0")
-    assert.strictEqual(yield* env.withFeature(Two, use), "two in env/base:0:0")
-    const error = Lab.failure(yield* Effect.exit(env.withFeature(One, use, { image: "base" })))
+    const use = (service: FeatureProbe.Service) => Effect.succeed(placeOf(service))
+    assert.strictEqual(yield* env.withFeature(one.key, use), "one in env/python:3:0:0")
+    assert.strictEqual(yield* env.withFeature(one.key, use, { image: "python:4" }), "one in env/python:4:0:0")
+    assert.strictEqual(yield* env.withFeature(two.key, use), "two in env/base:0:0")
+    const error = Lab.failure(yield* Effect.exit(env.withFeature(one.key, use, { image: "base" })))
     assert.instanceOf(error, FeatureNotApplicableError)
-    assert.deepStrictEqual([error.featureId as string, error.image], ["test/One", "base"])
-  }).pipe(Lab.run)
+    assert.deepStrictEqual([error.featureId as string, error.image], ["one", "base"])
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("X1 a feature's service can have another key than its name", () =>
@@ -283,7 +273,7 @@ it.effect("X1 a feature's service can have another key than its name", () =>
     const env = yield* Environment.make({ id: "env", images: ["base"], pool: 1, features: [one] })
     assert.strictEqual(yield* env.withFeature(One, ({ name }) => Effect.succeed(name)), "a")
     assert.include(yield* recorder.lines, `${base(0)} feature shell set up`)
-  }).pipe(Lab.run)
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("V4 F6 what a feature does in its sandbox bears its name, and says in which phase it failed", () =>
@@ -311,14 +301,18 @@ it.effect("V4 F6 what a feature does in its sandbox bears its name, and says in 
       ["test/One", "exec true", undefined],
       ["test/One", "warm up", "cold"]
     ])
-  }).pipe(Lab.run)
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("S1 the driver is told what belongs to a sandbox's set-up and what to a session", () =>
   Effect.gen(function* () {
-    const driver = yield* TestDriver.TestDriver
+    const faults = yield* Faults
     const files: Array<string> = []
-    driver.faults.file = (_, path) => Effect.map(CallLifetime, (lifetime) => files.push(`${lifetime} ${path}`))
+    const commands: Array<string> = []
+    const noteIn = (list: Array<string>, what = "") =>
+      Effect.map(CallLifetime, (lifetime) => list.push(`${lifetime} ${what}`))
+    faults.on("file", ({ path }) => noteIn(files, path))
+    faults.on("spawn", ({ operation }) => noteIn(commands, operation))
     const touch = (path: string) => Effect.flatMap(FileSystem.FileSystem, (fs) => fs.writeFileString(path, ""))
     const run = (command: string) => Effect.flatMap(Sandbox, (sandbox) => sandbox.exec(command))
     const spawn = (command: string) =>
@@ -340,13 +334,8 @@ it.effect("S1 the driver is told what belongs to a sandbox's set-up and what to 
     yield* TestClock.adjust("2 seconds")
     yield* Fiber.join(caller)
     assert.deepStrictEqual(files.slice(0, 4), ["sandbox setup", "session session", "session body", "sandbox housekeep"])
-    assert.deepStrictEqual(driver.lifetimes.slice(0, 4), [
-      "sandbox true",
-      "sandbox true",
-      "session true",
-      "session true"
-    ])
-  }).pipe(Lab.run)
+    assert.deepStrictEqual(commands.slice(0, 4), ["sandbox true", "sandbox true", "session true", "session true"])
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("I1 what a feature needs from outside comes from the environment's layer", () =>
@@ -367,7 +356,7 @@ it.effect("I1 what a feature needs from outside comes from the environment's lay
       Effect.provide(Licensed.layer.pipe(Layer.provide(Layer.succeed(Licence, { key: "secret" }))))
     )
     assert.strictEqual(name, "secret, secret")
-  }).pipe(Lab.run)
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("S1 paths that a feature makes are those of its sandbox, and start in the workspace", () =>
@@ -379,7 +368,7 @@ it.effect("S1 paths that a feature makes are those of its sandbox, and start in 
       "/workspace/data.csv",
       "/workspace/data.csv"
     ])
-  }).pipe(Lab.run)
+  }).pipe(TestEnvironment.run)
 )
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -410,6 +399,17 @@ const reportingShell = Feature.make(Shell, {
   })
 })
 
+/** What becomes of processes and their sandboxes, from now on. */
+const lifeOfProcesses = Effect.map(Faults, (faults) => {
+  const life: Array<string> = []
+  faults.on("spawn", ({ operation }) =>
+    Effect.map(CallLifetime, (lifetime) => life.push(`spawn ${operation} of the ${lifetime}`))
+  )
+  faults.on("kill", ({ operation }) => Effect.sync(() => life.push(`kill ${operation}`)))
+  faults.on("destroy", () => Effect.sync(() => life.push("destroy")))
+  return life
+})
+
 const shellLab = <E>(feature: Feature.Feature<Shell, E, never>) =>
   Environment.make({ id: "env", images: ["base"], pool: 1, features: [feature] })
 
@@ -417,7 +417,8 @@ it.effect(
   "F34 a feature's own process that ends is noticed in a session: the caller is told, the sandbox replaced",
   () =>
     Effect.gen(function* () {
-      const driver = yield* TestDriver.TestDriver
+      const daemon = yield* programs.Daemon
+      const driver = yield* SimDriver
       const env = yield* shellLab(reportingShell)
       const caller = yield* fork(
         env.withSession(
@@ -429,51 +430,49 @@ it.effect(
         )
       )
       yield* Lab.settle
-      assert.isTrue(yield* driver.endProcess("daemon", 0))
+      assert.isTrue(yield* daemon.end(0))
       yield* Lab.settle
       const error = Lab.failure(yield* Fiber.await(caller))
       assert.instanceOf(error, SandboxStateError)
       assert.strictEqual(error.description, "the shell exited with 0")
       assert.strictEqual(yield* env.withFeature(Shell, ({ evaluate }) => evaluate), "ok")
-      assert.deepStrictEqual(driver.alive(), [base(1)])
-    }).pipe(Lab.run)
+      assert.deepStrictEqual<ReadonlyArray<string>>(driver.alive(), [base(1)])
+    }).pipe(programs.run)
 )
 
 it.effect(
   "F34 H2 a feature's own process that ends between two sessions is noticed: the sandbox is replaced at once",
   () =>
     Effect.gen(function* () {
-      const driver = yield* TestDriver.TestDriver
+      const daemon = yield* programs.Daemon
+      const driver = yield* SimDriver
       const env = yield* shellLab(reportingShell)
       yield* env.withSession({}, Effect.void)
       yield* Lab.settle
-      yield* driver.endProcess("daemon", 1)
+      yield* daemon.end(1)
       yield* Lab.settle
-      assert.deepStrictEqual(driver.alive(), [base(1)])
+      assert.deepStrictEqual<ReadonlyArray<string>>(driver.alive(), [base(1)])
       assert.strictEqual(yield* env.withSession({}, here), base(1))
-    }).pipe(Lab.run)
+    }).pipe(programs.run)
 )
 
 it.effect("F34 S1 a process of a feature's set-up lasts over the sessions and ends with the sandbox", () =>
   Effect.gen(function* () {
-    const driver = yield* TestDriver.TestDriver
+    const life = yield* lifeOfProcesses
     const env = yield* shellLab(reportingShell)
     for (let i = 0; i < 3; i++) {
       yield* env.withSession({}, Effect.void)
       yield* Lab.settle
     }
-    assert.strictEqual(driver.calls.filter((call) => call === "spawn daemon").length, 1)
-    assert.notInclude(driver.calls, "kill daemon")
-    assert.deepStrictEqual(driver.lifetimes, ["sandbox daemon"])
+    assert.deepStrictEqual(life, ["spawn daemon of the sandbox"])
     yield* env.shutdown
-    assert.include(driver.calls, "kill daemon")
-    assert.isBelow(driver.calls.indexOf("kill daemon"), driver.calls.indexOf(`destroy ${base(0)}`))
-  }).pipe(Lab.run)
+    assert.deepStrictEqual(life, ["spawn daemon of the sandbox", "kill daemon", "destroy"])
+  }).pipe(programs.run)
 )
 
 it.effect("F34 a feature can restart its own process: nobody in the session notices", () =>
   Effect.gen(function* () {
-    const driver = yield* TestDriver.TestDriver
+    const daemon = yield* programs.Daemon
     const feature = Feature.make(Shell, {
       setup: Effect.gen(function* () {
         const spawner = yield* ChildProcessSpawner.ChildProcessSpawner
@@ -493,19 +492,19 @@ it.effect("F34 a feature can restart its own process: nobody in the session noti
     const body = Effect.gen(function* () {
       const { evaluate } = yield* Shell
       const before = yield* evaluate
-      yield* driver.endProcess("daemon", 0)
+      yield* daemon.end(0)
       yield* Effect.sleep(1)
       return [before, yield* evaluate, yield* here]
     })
     const caller = yield* fork(env.withSession({}, body))
     yield* TestClock.adjust("1 second")
     assert.deepStrictEqual((yield* Fiber.join(caller)).map(String), ["start 1", "start 2", base(0)])
-  }).pipe(Lab.run)
+  }).pipe(programs.run)
 )
 
 it.effect("F34 S5 a process of a feature's session ends with the session", () =>
   Effect.gen(function* () {
-    const driver = yield* TestDriver.TestDriver
+    const life = yield* lifeOfProcesses
     const feature = Feature.make(Shell, {
       setup: Effect.succeed({
         session: Effect.gen(function* () {
@@ -524,66 +523,22 @@ it.effect("F34 S5 a process of a feature's session ends with the session", () =>
     })
     yield* env.withSession({}, Effect.void)
     yield* Lab.settle
-    assert.deepStrictEqual(
-      driver.calls.filter((call) => call.endsWith("daemon")),
-      ["spawn daemon", "kill daemon"]
-    )
-    assert.deepStrictEqual(driver.lifetimes, ["session daemon"])
-  }).pipe(Lab.run)
+    assert.deepStrictEqual(life, ["spawn daemon of the session", "kill daemon"])
+  }).pipe(programs.run)
 )
 
 // ---------------------------------------------------------------------------------------------------------------------
 // H4, L19
 // ---------------------------------------------------------------------------------------------------------------------
 
-class Host extends Context.Service<Host, { readonly name: string }>()("test/Host") {}
-class Other extends Context.Service<Other, { readonly name: string }>()("test/Other") {}
-
-/** What a scripted host feature does. */
-interface HostScript {
-  setup?: Effect.Effect<unknown, Lab.Boom>
-  teardown?: Effect.Effect<unknown>
-  session?: Effect.Effect<unknown, Lab.Boom>
-  sessionTeardown?: Effect.Effect<unknown>
-  housekeep?: Effect.Effect<unknown, Lab.Boom>
-}
-
-/** A host feature that does what its script says. */
-const hostFeature = <Id>(
-  key: Context.Key<Id, { readonly name: string }>,
-  log: Array<string>,
-  script: HostScript = {},
-  housekeepInterval?: "5 seconds"
-) => {
-  const name = key.key.slice(key.key.lastIndexOf("/") + 1).toLowerCase()
-  let sessions = 0
-  const pair = (up: string, down: string, undo: () => Effect.Effect<unknown> | undefined) =>
-    Effect.acquireRelease(
-      Effect.sync(() => log.push(up)),
-      () =>
-        Effect.suspend((): Effect.Effect<unknown> => {
-          log.push(down)
-          return undo() ?? Effect.void
-        })
-    )
-  const perhaps = (hook: () => Effect.Effect<unknown, Lab.Boom> | undefined) =>
-    Effect.suspend((): Effect.Effect<unknown, Lab.Boom> => hook() ?? Effect.void)
-  return Feature.host(key, {
-    housekeepInterval,
-    setup: Effect.gen(function* () {
-      yield* pair(`host setup ${name}`, `host teardown ${name}`, () => script.teardown)
-      yield* perhaps(() => script.setup)
-      return {
-        session: Effect.gen(function* () {
-          const n = ++sessions
-          yield* pair(`host session ${name} ${n}`, `host session teardown ${name} ${n}`, () => script.sessionTeardown)
-          yield* perhaps(() => script.session)
-          return { name: `${name} ${n}` }
-        }),
-        housekeep: perhaps(() => script.housekeep)
-      }
-    })
-  })
+/** Two probes on the host that share a journal. */
+const hostProbes = (options: Pick<FeatureProbe.Options, "housekeepInterval"> = {}) => {
+  const journal = FeatureProbe.journal()
+  return {
+    journal,
+    host: FeatureProbe.host("host", { ...options, journal }),
+    other: FeatureProbe.host("other", { ...options, journal })
+  }
 }
 
 const hostLab = <const F extends ReadonlyArray<Feature.Any>>(
@@ -592,128 +547,131 @@ const hostLab = <const F extends ReadonlyArray<Feature.Any>>(
 ) => Environment.make({ id: "env", images: ["base"], pool: 1, ...options, features })
 
 it.effect("H4 I1 host features are set up before the first sandbox and torn down after the last, in reverse", () =>
-  Effect.gen(function* () {
-    const { calls } = yield* TestDriver.TestDriver
-    const env = yield* hostLab([hostFeature(Host, calls), Lab.feature(Lab.One, calls, {}), hostFeature(Other, calls)])
-    yield* env.shutdown
-    assert.deepStrictEqual(
-      calls.filter((call) => !call.startsWith("reset")),
-      [
-        "host setup host",
-        "host setup other",
-        `create ${base(0)}`,
-        "setup one",
-        "host session host 1",
-        "host session other 1",
-        "session one",
-        "session teardown one",
-        "host session teardown other 1",
-        "host session teardown host 1",
-        "teardown one",
-        `destroy ${base(0)}`,
-        "host teardown other",
-        "host teardown host"
-      ]
-    )
-  }).pipe(Lab.run)
+  Effect.suspend(() => {
+    const { host, journal, other } = hostProbes()
+    const one = FeatureProbe.make("one", { journal })
+    const test = Effect.gen(function* () {
+      const env = yield* hostLab([host.feature, one.feature, other.feature])
+      yield* env.shutdown
+      assert.deepStrictEqual(
+        journal.lines().filter((line) => !line.startsWith("reset")),
+        [
+          "setup host",
+          "setup other",
+          `create ${base(0)}`,
+          ...first("setup one"),
+          "session host",
+          "session other",
+          ...first("session one", "session teardown one"),
+          "session teardown other",
+          "session teardown host",
+          ...first("teardown one"),
+          `destroy ${base(0)}`,
+          "teardown other",
+          "teardown host"
+        ]
+      )
+    })
+    return TestEnvironment.run(test, { driver: { journal } })
+  })
 )
 
 it.effect("H4 X5 a host feature whose set-up fails fails the start, and what was set up is torn down", () =>
   Effect.gen(function* () {
-    const driver = yield* TestDriver.TestDriver
-    const log: Array<string> = []
-    const boom = new Boom({ what: "host" })
-    const exit = yield* Effect.exit(
-      hostLab([hostFeature(Host, log), hostFeature(Other, log, { setup: Effect.fail(boom) })])
-    )
+    const driver = yield* SimDriver
+    const { host, journal, other } = hostProbes()
+    const boom = new SimulatedError({ point: "setup", description: "told to" })
+    other.on("setup", () => Effect.fail(boom))
+    const exit = yield* Effect.exit(hostLab([host.feature, other.feature]))
     assert.strictEqual(Lab.failure(exit), boom)
-    assert.deepStrictEqual(log, ["host setup host", "host setup other", "host teardown other", "host teardown host"])
-    assert.deepStrictEqual(driver.calls, [])
-  }).pipe(Lab.run)
+    assert.deepStrictEqual(journal.lines(), ["setup host", "setup other", "teardown other", "teardown host"])
+    assert.deepStrictEqual(driver.calls(), [])
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("H4 a host feature whose housekeeping fails shuts the environment down, and sessions are told", () =>
   Effect.gen(function* () {
     const recorder = yield* EventRecorder
-    const script: HostScript = {}
-    const env = yield* hostLab([hostFeature(Host, [], script, "5 seconds")])
+    const { host } = hostProbes({ housekeepInterval: "5 seconds" })
+    const env = yield* hostLab([host.feature])
     const user = yield* fork(env.withSession({}, Effect.never))
     yield* TestClock.adjust("12 seconds")
     assert.strictEqual(yield* env.status, "Online")
-    script.housekeep = Effect.fail(new Boom({ what: "host" }))
+    host.on("housekeep", { _tag: "Fail" })
     yield* TestClock.adjust("5 seconds")
     assert.strictEqual(yield* env.status, "Offline")
     assert.instanceOf(Lab.failure(yield* Fiber.await(user)), EnvironmentClosedError)
     const lines = yield* recorder.lines
     assert.includeMembers(
       [...lines],
-      ["env feature test/Host housekeeping failed: Boom", "env shutting down: Boom", "env shut down"]
+      ["env feature host housekeeping failed: SimulatedError", "env shutting down: SimulatedError", "env shut down"]
     )
-    assert.strictEqual(lines.filter((line) => line.endsWith("housekeeping done") && line.includes("Host")).length, 2)
-  }).pipe(Lab.run)
+    assert.strictEqual(lines.filter((line) => line.endsWith("feature host housekeeping done")).length, 2)
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("H4 H5 L12 shutdown does not wait for the next housekeeping of a host feature", () =>
   Effect.gen(function* () {
-    const env = yield* hostLab([hostFeature(Host, [], { housekeep: Effect.never }, "5 seconds")])
+    const { host } = hostProbes({ housekeepInterval: "5 seconds" })
+    host.on("housekeep", { _tag: "Hang" })
+    const env = yield* hostLab([host.feature])
     yield* TestClock.adjust("7 seconds")
     const shutdown = yield* fork(env.shutdown)
     yield* Lab.settle
     assert.isDefined(shutdown.pollUnsafe())
-  }).pipe(Lab.run)
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("H4 X6 the teardown of host features never stops half-way, and shutdown does not fail", () =>
   Effect.gen(function* () {
     const recorder = yield* EventRecorder
-    const log: Array<string> = []
-    const broken = { teardown: Effect.die(new Boom({ what: "teardown" })) }
-    const env = yield* hostLab([hostFeature(Host, log, broken), hostFeature(Other, log, broken)])
+    const { host, journal, other } = hostProbes()
+    for (const probe of [host, other]) probe.on("teardown", () => Effect.die(new Boom({ what: "teardown" })))
+    const env = yield* hostLab([host.feature, other.feature])
     yield* env.shutdown
-    assert.deepStrictEqual(log.slice(-2), ["host teardown other", "host teardown host"])
+    assert.deepStrictEqual(journal.lines().slice(-2), ["teardown other", "teardown host"])
     assert.includeMembers(
       [...(yield* recorder.lines)],
-      ["env feature test/Other teardown failed: Boom", "env feature test/Host teardown failed: Boom"]
+      ["env feature other teardown failed: Boom", "env feature host teardown failed: Boom"]
     )
-  }).pipe(Lab.run)
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("H4 L19 a host feature is used without a sandbox", () =>
   Effect.gen(function* () {
-    const driver = yield* TestDriver.TestDriver
-    const log: Array<string> = []
-    const env = yield* Environment.make({ id: "env", features: [hostFeature(Host, log)] })
-    assert.strictEqual(yield* env.withFeature(Host, ({ name }) => Effect.succeed(name)), "host 1")
-    assert.strictEqual(yield* env.withFeature(Host, ({ name }) => Effect.succeed(name)), "host 2")
-    assert.deepStrictEqual(log, [
-      "host setup host",
-      "host session host 1",
-      "host session teardown host 1",
-      "host session host 2",
-      "host session teardown host 2"
-    ])
-    assert.deepStrictEqual(driver.calls, [])
-  }).pipe(Lab.run)
+    const driver = yield* SimDriver
+    const { host, journal } = hostProbes()
+    const env = yield* Environment.make({ id: "env", features: [host.feature] })
+    assert.strictEqual(yield* env.withFeature(host.key, ({ session }) => Effect.succeed(session)), 1)
+    assert.strictEqual(yield* env.withFeature(host.key, ({ session }) => Effect.succeed(session)), 2)
+    const session = ["session host", "session teardown host"]
+    assert.deepStrictEqual(journal.lines(), ["setup host", ...session, ...session])
+    assert.deepStrictEqual(
+      host.calls().map((call) => call.session),
+      [undefined, 1, 1, 2, 2]
+    )
+    assert.deepStrictEqual(driver.calls(), [])
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("L19 concurrent sessions of a host feature are separate, with sandboxes and without", () =>
   Effect.gen(function* () {
-    const log: Array<string> = []
-    const env = yield* hostLab([hostFeature(Host, log)], { pool: { min: 0, max: 4 } })
-    const name = Effect.gen(function* () {
-      const before = yield* Host
+    const { host, journal } = hostProbes()
+    const env = yield* hostLab([host.feature], { pool: { min: 0, max: 4 } })
+    const session = Effect.gen(function* () {
+      const before = yield* host.key
       yield* Effect.sleep("1 second")
-      const after = yield* Host
+      const after = yield* host.key
       assert.strictEqual(before, after)
-      return after.name
+      return after.session
     })
     const all = yield* fork(
       Effect.all(
         [
-          env.withSession({}, name),
-          env.withSession({}, name),
-          env.withFeature(Host, () => name),
-          env.withFeature(Host, () => name)
+          env.withSession({}, session),
+          env.withSession({}, session),
+          env.withFeature(host.key, () => session),
+          env.withFeature(host.key, () => session)
         ],
         { concurrency: "unbounded" }
       )
@@ -721,63 +679,80 @@ it.effect("L19 concurrent sessions of a host feature are separate, with sandboxe
     yield* TestClock.adjust("1 minute")
     assert.strictEqual(new Set(yield* Fiber.join(all)).size, 4)
     yield* env.shutdown
-    for (const line of log.filter((one) => one.startsWith("host session host"))) {
-      assert.include(log, line.replace("session", "session teardown"))
-    }
-  }).pipe(Lab.run)
+    yield* journal.ledger.assertBalanced
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("L19 X5 X6 an error of one host session is its caller's alone", () =>
   Effect.gen(function* () {
-    const log: Array<string> = []
-    const script: HostScript = {}
-    const env = yield* Environment.make({ id: "env", features: [hostFeature(Host, log, script)] })
+    const { host } = hostProbes()
+    const env = yield* Environment.make({ id: "env", features: [host.feature] })
     const go = yield* Deferred.make<string>()
-    const other = yield* fork(env.withFeature(Host, () => Deferred.await(go)))
+    const other = yield* fork(env.withFeature(host.key, () => Deferred.await(go)))
+    const failed = new SimulatedError({ point: "session", description: "told to" })
+    host.on("session", () => Effect.fail(failed))
+    assert.strictEqual(Lab.failure(yield* Effect.exit(env.withFeature(host.key, () => Effect.void))), failed)
+    host.off("session")
     const boom = new Boom({ what: "session" })
-    script.session = Effect.fail(boom)
-    assert.strictEqual(Lab.failure(yield* Effect.exit(env.withFeature(Host, () => Effect.void))), boom)
-    delete script.session
-    assert.strictEqual(Lab.failure(yield* Effect.exit(env.withFeature(Host, () => Effect.fail(boom)))), boom)
-    script.sessionTeardown = Effect.die(boom)
-    const teardown = Lab.failure(yield* Effect.exit(env.withFeature(Host, () => Effect.void)))
+    assert.strictEqual(Lab.failure(yield* Effect.exit(env.withFeature(host.key, () => Effect.fail(boom)))), boom)
+    host.on("sessionTeardown", () => Effect.die(boom))
+    const teardown = Lab.failure(yield* Effect.exit(env.withFeature(host.key, () => Effect.void)))
     assert.instanceOf(teardown, SessionTeardownError)
-    assert.deepStrictEqual(Object.keys(teardown.errors), ["test/Host"])
-    delete script.sessionTeardown
+    assert.deepStrictEqual(Object.keys(teardown.errors), ["host"])
+    host.off("sessionTeardown")
     yield* Deferred.succeed(go, "fine")
     assert.strictEqual(yield* Fiber.join(other), "fine")
     assert.strictEqual(yield* env.status, "Online")
-  }).pipe(Lab.run)
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("L19 S5 an interrupted host session is torn down", () =>
   Effect.gen(function* () {
-    const log: Array<string> = []
-    const env = yield* Environment.make({ id: "env", features: [hostFeature(Host, log)] })
-    const user = yield* fork(env.withFeature(Host, () => Effect.never))
+    const { host, journal } = hostProbes()
+    const env = yield* Environment.make({ id: "env", features: [host.feature] })
+    const user = yield* fork(env.withFeature(host.key, () => Effect.never))
     yield* Lab.settle
     yield* Fiber.interrupt(user)
-    assert.deepStrictEqual(log.slice(1), ["host session host 1", "host session teardown host 1"])
-  }).pipe(Lab.run)
+    assert.deepStrictEqual(journal.lines().slice(1), ["session host", "session teardown host"])
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("H5 L19 shutdown ends sessions on host features, too, before it tears the features down", () =>
   Effect.gen(function* () {
-    const log: Array<string> = []
-    const env = yield* Environment.make({ id: "env", features: [hostFeature(Host, log)] })
-    const user = yield* fork(env.withFeature(Host, () => Effect.never))
+    const { host, journal } = hostProbes()
+    const env = yield* Environment.make({ id: "env", features: [host.feature] })
+    const user = yield* fork(env.withFeature(host.key, () => Effect.never))
     yield* Lab.settle
     yield* env.shutdown
     yield* Lab.settle
     assert.isDefined(user.pollUnsafe(), "it goes on, on a feature that was torn down")
     assert.instanceOf(Lab.failure(yield* Fiber.await(user)), EnvironmentClosedError)
-    assert.deepStrictEqual(log, [
-      "host setup host",
-      "host session host 1",
-      "host session teardown host 1",
-      "host teardown host"
-    ])
-  }).pipe(Lab.run)
+    assert.deepStrictEqual(journal.lines(), ["setup host", "session host", "session teardown host", "teardown host"])
+  }).pipe(TestEnvironment.run)
+)
+
+it.effect("H5 L19 V2 a host session that is not torn down in time is given up before the feature, and told", () =>
+  Effect.gen(function* () {
+    const recorder = yield* EventRecorder
+    const settled = Effect.repeat(Effect.yieldNow, { times: 200 })
+    const { host } = hostProbes()
+    host.on("sessionTeardown", { _tag: "Slow", millis: 60_000 })
+    for (const turns of [3, 8, 2048]) {
+      const run = Effect.provideService(Scheduler.MaxOpsBeforeYield, turns)
+      const features = [host.feature] as const
+      const env = yield* run(Environment.make({ id: `env${turns}`, teardownTimeout: "5 seconds", features }))
+      yield* fork(run(env.withFeature(host.key, () => Effect.never)))
+      yield* settled
+      yield* fork(run(env.shutdown))
+      yield* settled
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(
+        (yield* recorder.events).map((event) => event._tag).slice(-4),
+        ["EnvironmentShuttingDown", "FeatureSessionTornDown", "FeatureTornDown", "EnvironmentShutDown"],
+        `${turns} operations a turn`
+      )
+    }
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect.each([
@@ -785,76 +760,77 @@ it.effect.each([
   ["later", Effect.sleep(1)]
 ] as const)("H5 L14 L19 who uses a host feature may shut the environment down: %s", ([, before]) =>
   Effect.gen(function* () {
-    const log: Array<string> = []
-    const env = yield* Environment.make({ id: "env", features: [hostFeature(Host, log)] })
-    const user = yield* fork(env.withFeature(Host, () => Effect.andThen(before, env.shutdown)))
+    const { host, journal } = hostProbes()
+    const env = yield* Environment.make({ id: "env", features: [host.feature] })
+    const user = yield* fork(env.withFeature(host.key, () => Effect.andThen(before, env.shutdown)))
     yield* TestClock.adjust(1)
-    assert.deepStrictEqual(log.slice(2), ["host session teardown host 1", "host teardown host"])
+    assert.deepStrictEqual(journal.lines().slice(2), ["session teardown host", "teardown host"])
     assert.instanceOf(Lab.failure(yield* Fiber.await(user)), EnvironmentClosedError)
     assert.strictEqual(yield* env.status, "Offline")
-  }).pipe(Lab.run)
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("H5 L19 a user of a host feature that cannot be interrupted does not keep the environment for ever", () =>
   Effect.gen(function* () {
-    const log: Array<string> = []
+    const { host, journal } = hostProbes()
     const go = yield* Deferred.make<void>()
-    const env = yield* Environment.make({
-      id: "env",
-      features: [hostFeature(Host, log)],
-      teardownTimeout: "10 seconds"
-    })
-    const user = yield* fork(env.withFeature(Host, () => Effect.uninterruptible(Deferred.await(go))))
+    const env = yield* Environment.make({ id: "env", features: [host.feature], teardownTimeout: "10 seconds" })
+    const user = yield* fork(env.withFeature(host.key, () => Effect.uninterruptible(Deferred.await(go))))
     yield* Lab.settle
     const shutdown = yield* fork(env.shutdown)
-    yield* TestClock.adjust("10 seconds")
+    yield* TestClock.adjust("20 seconds") // one time limit for the body, one for the teardown
     assert.isDefined(shutdown.pollUnsafe())
     yield* Deferred.succeed(go, undefined)
     yield* Fiber.await(user)
-    assert.deepStrictEqual([...log].sort(), [
-      "host session host 1",
-      "host session teardown host 1",
-      "host setup host",
-      "host teardown host"
+    assert.deepStrictEqual([...journal.lines()].sort(), [
+      "session host",
+      "session teardown host",
+      "setup host",
+      "teardown host"
     ])
-  }).pipe(Lab.run)
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("L19 H4 a host feature is used beside a sandbox when an image is asked for", () =>
   Effect.gen(function* () {
-    const env = yield* hostLab([hostFeature(Host, [])])
-    yield* env.withFeature(Host, () => Effect.void, { image: "base" })
+    const { host } = hostProbes()
+    const env = yield* hostLab([host.feature])
+    yield* env.withFeature(host.key, () => Effect.void, { image: "base" })
     yield* Lab.settle
     assert.strictEqual((yield* env.stats).images[0]?.sessionsServed, 1)
-  }).pipe(Lab.run)
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("X1 L19 a host feature of an environment that was shut down is refused", () =>
   Effect.gen(function* () {
-    const env = yield* Environment.make({ id: "env", features: [hostFeature(Host, [])] })
+    const { host } = hostProbes()
+    const env = yield* Environment.make({ id: "env", features: [host.feature] })
     yield* env.shutdown
-    const error = Lab.failure(yield* Effect.exit(env.withFeature(Host, () => Effect.void)))
+    const error = Lab.failure(yield* Effect.exit(env.withFeature(host.key, () => Effect.void)))
     assert.instanceOf(error, EnvironmentClosedError)
-  }).pipe(Lab.run)
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("V1 L19 sessions of host features without a sandbox are told in events", () =>
   Effect.gen(function* () {
     const recorder = yield* EventRecorder
-    const env = yield* Environment.make({ id: "env", features: [hostFeature(Host, [])] })
-    yield* env.withFeature(Host, () => Effect.void)
+    const { host } = hostProbes()
+    const env = yield* Environment.make({ id: "env", features: [host.feature] })
+    yield* env.withFeature(host.key, () => Effect.void)
     assert.includeMembers(
       [...(yield* recorder.lines)],
-      ["env feature test/Host session set up", "env feature test/Host session torn down"]
+      ["env feature host session set up", "env feature host session torn down"]
     )
-  }).pipe(Lab.run)
+  }).pipe(TestEnvironment.run)
 )
 
 it.effect("F5 X1 withFeature on a host feature does not drop the image that was asked for", () =>
   Effect.gen(function* () {
-    const env = yield* hostLab([hostFeature(Host, [])])
+    const { host } = hostProbes()
+    const env = yield* hostLab([host.feature])
     // Either a session on that image, or an error: not silence.
-    const exit = yield* Effect.exit(env.withFeature(Host, () => Effect.serviceOption(Sandbox), { image: "nowhere" }))
+    const use = () => Effect.serviceOption(Sandbox)
+    const exit = yield* Effect.exit(env.withFeature(host.key, use, { image: "nowhere" }))
     assert.isTrue(Exit.isFailure(exit), "an unknown image was accepted and ignored")
-  }).pipe(Lab.run)
+  }).pipe(TestEnvironment.run)
 )

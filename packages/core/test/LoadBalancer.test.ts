@@ -1,7 +1,8 @@
 import { Environment, LoadBalancer, Sandbox } from "@effect-sandbox/core"
+import { TestEnvironment } from "@effect-sandbox/testing"
 import { assert, it } from "@effect/vitest"
 import { Arbitrary, Effect, Random, Schema } from "effect"
-import * as Lab from "./support/Lab.ts"
+import { settle } from "./support/Lab.ts"
 
 interface Item {
   readonly n: number
@@ -139,10 +140,10 @@ const served = (loadBalancer: LoadBalancer.LoadBalancer | undefined, sessions: n
     const slots: Array<number> = []
     for (let i = 0; i < sessions; i++) {
       slots.push(yield* env.withSession({}, here))
-      yield* Lab.settle
+      yield* settle
     }
     return slots
-  }).pipe(Lab.run)
+  }).pipe(TestEnvironment.run)
 
 it.effect("P2 an environment uses its load balancer: round robin by default", () =>
   Effect.gen(function* () {
@@ -192,8 +193,8 @@ it.effect("P2 a load balancer of one's own is asked for one set per image, and d
     assert.strictEqual(sets, 2)
     for (const image of ["base", "other"]) {
       assert.strictEqual(yield* env.withSession({ image }, here), 2)
-      yield* Lab.settle
+      yield* settle
       assert.strictEqual(yield* env.withSession({ image }, here), 2)
     }
-  }).pipe(Lab.run)
+  }).pipe(TestEnvironment.run)
 )

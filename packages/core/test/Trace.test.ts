@@ -1,7 +1,8 @@
 import { Environment, Sandbox } from "@effect-sandbox/core"
+import { TestEnvironment } from "@effect-sandbox/testing"
 import { assert, it } from "@effect/vitest"
 import { Effect, Tracer } from "effect"
-import * as Lab from "./support/Lab.ts"
+import { probes } from "./support/Lab.ts"
 
 /** Keeps every span, as a telemetry exporter would. */
 const collecting = (spans: Array<Tracer.Span>) =>
@@ -24,7 +25,7 @@ for (const proactiveSessionSetup of [false, true]) {
     () => {
       const spans: Array<Tracer.Span> = []
       return Effect.gen(function* () {
-        const env = yield* Lab.make({ proactiveSessionSetup, keepaliveInterval: 0 })
+        const env = yield* probes().start({ proactiveSessionSetup, keepaliveInterval: 0 })
         const body = Effect.flatMap(Sandbox, (sandbox) => sandbox.activity("work", Effect.void))
         yield* Effect.withSpan(env.withSession({ id: "s" }, body), "caller")
         const whole = spans.find((span) => span.name === "session") ?? assert.fail("no span of the session")
@@ -34,13 +35,8 @@ for (const proactiveSessionSetup of [false, true]) {
         )
         assert.strictEqual(whole.attributes.get("session.id"), "s")
         assert.strictEqual(whole.attributes.get("sandbox.id"), "env/base:0:0")
-        assert.deepStrictEqual(tree(spans, whole), [
-          "session.acquire",
-          "work",
-          "teardown test/Two",
-          "teardown test/One"
-        ])
-        const setUps = spans.filter((span) => span.name.startsWith("session test/"))
+        assert.deepStrictEqual(tree(spans, whole), ["session.acquire", "work", "teardown two", "teardown one"])
+        const setUps = spans.filter((span) => span.name.startsWith("session "))
         const acquire = spans.find((span) => span.name === "session.acquire") ?? assert.fail("no span of acquire")
         if (proactiveSessionSetup) {
           assert.includeMembers(
@@ -48,12 +44,12 @@ for (const proactiveSessionSetup of [false, true]) {
             setUps.slice(0, 2).map((span) => span.spanId)
           )
         } else {
-          assert.deepStrictEqual(tree(spans, acquire), ["session test/One", "session test/Two"])
+          assert.deepStrictEqual(tree(spans, acquire), ["session one", "session two"])
         }
         for (const span of spans.filter(({ traceId }) => traceId === whole.traceId)) {
           if (span.name !== "caller") assert.strictEqual(span.status._tag, "Ended", span.name)
         }
-      }).pipe(Lab.run, Effect.provideService(Tracer.Tracer, collecting(spans)))
+      }).pipe(TestEnvironment.run, Effect.provideService(Tracer.Tracer, collecting(spans)))
     }
   )
 }
@@ -69,5 +65,5 @@ it.effect("V4 a session that fails ends its span with the failure", () => {
       ends.map((status) => status._tag === "Ended" && status.exit._tag),
       ["Failure", "Failure"]
     )
-  }).pipe(Lab.run, Effect.provideService(Tracer.Tracer, collecting(spans)))
+  }).pipe(TestEnvironment.run, Effect.provideService(Tracer.Tracer, collecting(spans)))
 })

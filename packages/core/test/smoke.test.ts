@@ -1,7 +1,7 @@
 import { Environment, Feature, Sandbox } from "@effect-sandbox/core"
+import { TestEnvironment } from "@effect-sandbox/testing"
 import { assert, it } from "@effect/vitest"
 import { Context, Effect, FileSystem } from "effect"
-import * as TestDriver from "./support/TestDriver.ts"
 
 class Greeter extends Context.Service<Greeter, { readonly greet: Effect.Effect<string> }>()("test/Greeter") {
   static readonly feature = Feature.make(Greeter, {
@@ -27,6 +27,7 @@ it.effect("runs", () =>
         const fs = yield* FileSystem.FileSystem
         const greeter = yield* Greeter
         const sandbox = yield* Sandbox
+        yield* fs.writeFileString("x", "contents of x")
         const result = yield* sandbox.exec("echo", ["a"])
         return [yield* fs.readFileString("x"), yield* greeter.greet, result.stdout]
       })
@@ -34,5 +35,5 @@ it.effect("runs", () =>
     assert.deepStrictEqual(text, ["contents of x", "hello from test/Lab/base:0:0", "a\n"])
     const stats = yield* Lab.stats
     assert.deepStrictEqual(stats.ledger, { created: 1, destroyed: 0, live: 1, leaked: 0 })
-  }).pipe(Effect.provide(Lab.layer), Effect.provide(TestDriver.layer))
+  }).pipe(Effect.provide(Lab.layer), TestEnvironment.run)
 )

@@ -23,7 +23,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 
 /** The points of the driver's contract. */
-export const driverPoints = ["create", "destroy", "ping", "reset", "spawn", "exit", "file"] as const
+export const driverPoints = ["create", "destroy", "ping", "reset", "spawn", "exit", "kill", "file"] as const
 
 /** The points of a feature. */
 export const featurePoints = ["setup", "teardown", "session", "sessionTeardown", "housekeep"] as const
@@ -32,7 +32,8 @@ export const featurePoints = ["setup", "teardown", "session", "sessionTeardown",
  * Where something can go wrong.
  *
  * - `create`, `destroy`, `ping`, `reset`: of the driver. What `destroy` fails with is what could not be taken down.
- * - `spawn`: before a command is started. `exit`: before its end is told.
+ * - `spawn`: before a command is started. `exit`: before its end is told. `kill`: before a command that still runs is
+ *   ended, through its handle or with its scope; while that hangs, the command cannot be killed.
  * - `file`: before an operation of the `FileSystem` or on an open file.
  * - `setup`, `teardown`, `session`, `sessionTeardown`, `housekeep`: of a feature, each after its own work, so that there
  *   is something to clean up.
@@ -43,9 +44,10 @@ export type Point = typeof Point.Type
 /** What happens. */
 export const How = Schema.TaggedUnion({
   /**
-   * The call fails. As a `SandboxStateError` at the driver's points (as a `PlatformError` at `spawn`, `exit` and
-   * `file`, which can fail with nothing else), as a `SimulatedError`, the user's own kind, in features. `kind` asks for
-   * another: `"state"`, `"user"`, or `"outage"` at `create`. Teardown cannot fail, so it dies with the error.
+   * The call fails. As a `SandboxStateError` at the driver's points (as a `PlatformError` at `spawn`, `exit`, `kill`
+   * and `file`, which can fail with nothing else), as a `SimulatedError`, the user's own kind, in features. `kind` asks
+   * for another: `"state"`, `"user"`, or `"outage"` at `create`. Teardown and the end of a scope cannot fail, so they die
+   * with the error.
    */
   Fail: {
     kind: Schema.optional(Schema.Literals(["state", "user", "outage"])),
@@ -53,7 +55,7 @@ export const How = Schema.TaggedUnion({
   },
   /** The call dies with a defect. */
   Die: { message: Schema.optional(Schema.String) },
-  /** The call never comes back; it can be interrupted. */
+  /** The call never comes back; it can be interrupted where the call can be. */
   Hang: {},
   /** The call takes that much longer. */
   Slow: { millis: Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0)) },
@@ -72,7 +74,7 @@ export const Fault = Schema.Struct({
   image: Schema.optional(Options.Pattern),
   sandbox: Schema.optional(Options.Pattern),
   feature: Schema.optional(Options.Pattern),
-  /** The command's name at `spawn` and `exit`, the method's at `file`, as a regular expression. */
+  /** The command's name at `spawn`, `exit` and `kill`, the method's at `file`, as a regular expression. */
   operation: Schema.optional(Options.Pattern),
   /** Only these of the matching calls, counted from 1; those that another fault strikes count as well. */
   calls: Schema.optional(Schema.Array(Positive)),
@@ -108,6 +110,7 @@ const kindsAt = (point: Point): ReadonlyArray<"state" | "user" | "outage"> => {
       return ["state"]
     case "spawn":
     case "exit":
+    case "kill":
     case "file":
       return []
     default:

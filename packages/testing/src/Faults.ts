@@ -75,7 +75,7 @@ export interface Call {
   readonly slot?: number | undefined
   readonly generation?: number | undefined
   readonly featureId?: FeatureId | undefined
-  /** The command at `spawn` and `exit`, the method at `file`. */
+  /** The command at `spawn`, `exit` and `kill`, the method at `file`. */
   readonly operation?: string | undefined
   /** The path at `file`. */
   readonly path?: string | undefined
@@ -111,7 +111,7 @@ export class Faults extends Context.Service<
       driver: SandboxDriver["Service"],
       options?: {
         /** What a driver of one's own does when one of its sandboxes was made to die. */
-        readonly onDeath?: ((id: SandboxId) => Effect.Effect<void>) | undefined
+        readonly onDeath?: ((id: SandboxId, error: SandboxStateError) => Effect.Effect<void>) | undefined
       }
     ) => SandboxDriver["Service"]
     /** The same feature, with faults. */
@@ -295,11 +295,12 @@ const failureOf = (call: Call, kind: "state" | "user" | "outage" | undefined, de
   switch (call.point) {
     case "spawn":
     case "exit":
+    case "kill":
     case "file":
       return PlatformError.systemError({
         _tag: "Unknown",
         module: call.point === "file" ? "FileSystem" : "ChildProcess",
-        method: call.point === "spawn" ? "spawn" : call.point === "exit" ? "exitCode" : (call.operation ?? "file"),
+        method: call.point === "exit" ? "exitCode" : call.point === "file" ? (call.operation ?? "file") : call.point,
         pathOrDescriptor: call.path ?? call.operation,
         description
       })

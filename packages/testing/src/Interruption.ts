@@ -88,7 +88,7 @@ export interface Stats {
   readonly disturbed: number
   /** Cases that got to their end: one for each of `maxOps`. */
   readonly completed: number
-  /** The most turns that `run` took. */
+  /** The most turns that `run` took; with `every`, at most so many less. */
   readonly turns: number
 }
 
@@ -98,6 +98,11 @@ export interface SweepOptions {
    * few, such as `[3, 5, 8, 13, 34]`, find most of what all of them find. Default: 3 to 64.
    */
   readonly maxOps?: Iterable<number> | undefined
+  /**
+   * Only every so many-th turn is a case, beginning with another one for each budget, so that all of them together still
+   * strike everywhere. For what has many turns. Default: 1, every turn.
+   */
+  readonly every?: number | undefined
   /** Runs one case and no other. */
   readonly only?: { readonly maxOps: number; readonly turn: number } | undefined
   /** An effect that stops more often than that has no end. Default: 10,000. */
@@ -135,7 +140,7 @@ export const sweep = <Fixture, A, E, E1, R1, R2, E3 = never, R3 = never, E4 = ne
   options: Options<Fixture, A, E, E1, R1, R2, E3, R3, E4, R4>
 ): Effect.Effect<Stats, InterruptionFailure, Exclude<R1 | R2 | R3 | R4, Scope.Scope>> =>
   Effect.gen(function* () {
-    const { maxTurns = 10_000, only } = options
+    const { every = 1, maxTurns = 10_000, only } = options
     if (only !== undefined) {
       const outcome = yield* caseOf(options, only.maxOps, only.turn)
       return statsOf([
@@ -145,9 +150,11 @@ export const sweep = <Fixture, A, E, E1, R1, R2, E3 = never, R3 = never, E4 = ne
     const swept = yield* Effect.forEach(
       options.maxOps ?? defaultMaxOps,
       Effect.fnUntraced(function* (maxOps) {
-        for (let turn = 1; turn <= maxTurns; turn++) {
+        let disturbed = 0
+        for (let turn = 1 + (maxOps % every); turn <= maxTurns; turn += every) {
           const { isDisturbed } = yield* caseOf(options, maxOps, turn)
-          if (!isDisturbed) return { disturbed: turn - 1, completed: 1, turns: turn }
+          if (!isDisturbed) return { disturbed, completed: 1, turns: turn }
+          disturbed++
         }
         return yield* failure(maxOps, maxTurns, "run", `it has not ended by itself after ${maxTurns} turns`)
       }),

@@ -64,20 +64,23 @@ export const isLatency = Schema.is(Latency)
 /** The 99th percentile of the standard normal distribution. */
 const z99 = 2.3263478740408408
 
-/** One sample, in milliseconds, from a source of random numbers in [0, 1). */
+/** One sample, in milliseconds, from a source of random numbers in [0, 1). From a millisecond on they are whole ones. */
 export const sample = (latency: Latency, random: () => number): number => {
   switch (latency._tag) {
     case "Constant":
       return latency.millis
     case "Uniform":
-      return latency.min + random() * (latency.max - latency.min)
+      return readable(latency.min + random() * (latency.max - latency.min))
     case "LongTailed": {
       if (latency.median === 0 || latency.p99 <= latency.median) return latency.median
       const sigma = Math.log(latency.p99 / latency.median) / z99
-      return latency.median * Math.exp(sigma * normal(random))
+      return readable(latency.median * Math.exp(sigma * normal(random)))
     }
   }
 }
+
+/** Whole milliseconds: what is printed of a run can be read, and added up without an error. */
+const readable = (millis: number): number => (millis < 1 ? millis : Math.round(millis))
 
 /** A sample of the standard normal distribution (Box and Muller). */
 const normal = (random: () => number): number =>

@@ -12,6 +12,7 @@ import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
 import { Cause, Context, Effect, Exit, Fiber, FileSystem, Layer, PlatformError, Schema } from "effect"
+import { ChildProcess, ChildProcessSpawner } from "effect/process"
 import { TestClock } from "effect/testing"
 
 const settings = { images: ["base", "other"], pool: { min: 0, max: 1 }, keepaliveInterval: 0 } as const
@@ -197,6 +198,51 @@ describe("at the driver's points", () => {
         })
         const outcome = yield* env.withSession({}, body)
         assert.strictEqual(outcome._tag, "Unknown")
+      })
+    )
+  )
+
+  it.effect("F3 a command that cannot be killed takes its sandbox with it", () =>
+    withFaults(
+      [{ at: ["kill"], operation: "sleep", how: { _tag: "Hang" } }],
+      Effect.gen(function* () {
+        const faults = yield* Faults
+        const env = yield* Environment.make({ ...settings, id: "env" })
+        const sleep = (seconds: string) =>
+          Effect.flatMap(Sandbox, (sandbox) =>
+            sandbox.exec("sleep", [seconds], { timeout: "2 seconds", forceKillAfter: "1 second" })
+          )
+        const user = yield* Effect.forkChild(env.withSession({}, Effect.andThen(sleep("1"), sleep("100"))))
+        yield* TestClock.adjust("1 minute")
+        const error = failureOf(yield* Fiber.await(user))
+        assert.instanceOf(error, SandboxStateError)
+        assert.include(error.message, "could not be killed")
+        // The one that had ended by itself was not killed.
+        assert.deepStrictEqual(
+          faults.struck().map(({ call }) => call.operation),
+          ["sleep"]
+        )
+        assert.strictEqual(yield* env.withSession({}, idOf), "env/base:0:1")
+        yield* faults.clear
+      })
+    )
+  )
+
+  it.effect("a command that cannot be killed by its handle: an error of the platform, and it runs on", () =>
+    withFaults(
+      [{ at: ["kill"], times: 1, how: { _tag: "Fail", message: "no such signal" } }],
+      Effect.gen(function* () {
+        const env = yield* Environment.make(settings)
+        const body = Effect.gen(function* () {
+          const spawner = yield* ChildProcessSpawner.ChildProcessSpawner
+          const handle = yield* spawner.spawn(ChildProcess.make("sleep", ["100"]))
+          const error = yield* Effect.flip(handle.kill())
+          assert.instanceOf(error, PlatformError.PlatformError)
+          assert.isTrue(yield* handle.isRunning)
+          yield* handle.kill()
+          assert.isFalse(yield* handle.isRunning)
+        })
+        yield* env.withSession({}, Effect.scoped(body))
       })
     )
   )

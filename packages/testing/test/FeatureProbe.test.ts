@@ -75,6 +75,31 @@ describe("FeatureProbe", () => {
     }).pipe(Effect.provide(SimDriver.layer()))
   )
 
+  it.effect("S1 the journal can hold what the driver was asked for, too, and lines of one's own", () => {
+    const journal = FeatureProbe.journal()
+    const one = FeatureProbe.make("one", { journal })
+    return Effect.scoped(
+      Effect.gen(function* () {
+        const env = yield* Environment.make({ ...options, pool: 0, features: [one.feature] })
+        yield* env.withSession(
+          {},
+          Effect.sync(() => journal.note("body"))
+        )
+        assert.deepStrictEqual(journal.lines(), [
+          "create env/base:0:0",
+          "setup one in env/base:0:0",
+          "reset env/base:0:0",
+          "session one in env/base:0:0",
+          "body",
+          "session teardown one in env/base:0:0",
+          "teardown one in env/base:0:0",
+          "destroy env/base:0:0"
+        ])
+        assert.strictEqual(journal.calls().length, 4)
+      })
+    ).pipe(Effect.provide(SimDriver.layer({ journal })))
+  })
+
   it.effect("fails with the user's own error, or with a state error", () =>
     Effect.gen(function* () {
       const one = FeatureProbe.make("one")

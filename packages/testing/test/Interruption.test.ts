@@ -73,6 +73,24 @@ describe("sweep", () => {
     })
   )
 
+  it.effect("F28 strikes at every so many-th turn, at others with each budget", () =>
+    Effect.gen(function* () {
+      const cases: Array<string> = []
+      const stats = yield* Interruption.sweep({
+        make: Effect.void,
+        run: () => Turns.pass(6),
+        maxOps: [99, 100, 101],
+        every: 3,
+        check: (_, { isDisturbed, maxOps, turn }) =>
+          Effect.sync(() => {
+            if (isDisturbed) cases.push(`${maxOps} ${turn}`)
+          })
+      })
+      assert.deepStrictEqual(cases, ["99 1", "99 4", "100 2", "100 5", "101 3", "101 6"])
+      assert.deepStrictEqual(stats, { cases: 9, disturbed: 6, completed: 3, turns: 9 })
+    })
+  )
+
   it.effect("F28 each turn is the state after exactly one step more, also of the fibers it waits for", () =>
     Effect.gen(function* () {
       const seen: Array<number> = []

@@ -3,7 +3,7 @@ import type * as Feature from "@effect-sandbox/core/Feature"
 import type { SandboxId } from "@effect-sandbox/core/Id"
 import { Sandbox } from "@effect-sandbox/core/Sandbox"
 import type { SandboxDriver, SandboxSpec } from "@effect-sandbox/core/SandboxDriver"
-import { type EnvironmentOutageError, isStateError, type SandboxStateError } from "@effect-sandbox/core/SandboxError"
+import { type EnvironmentOutageError, isStateError, SandboxStateError } from "@effect-sandbox/core/SandboxError"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as PlatformError from "effect/PlatformError"
@@ -19,7 +19,7 @@ export const faultyDriver = (
     readonly strike: Strike
     /** Called with what makes a new sandbox die, and again without it when the sandbox is taken down. */
     readonly register: (id: SandboxId, kill: ((error: SandboxStateError) => Effect.Effect<void>) | undefined) => void
-    readonly onDeath: (id: SandboxId) => Effect.Effect<void>
+    readonly onDeath: (id: SandboxId, error: SandboxStateError) => Effect.Effect<void>
   }
 ): SandboxDriver["Service"] => {
   const { onDeath, register, strike } = options
@@ -32,12 +32,19 @@ export const faultyDriver = (
       reset: asState(strike({ point: "reset", ...spec })),
       spawn: (operation) => asPlatform("spawn", strike({ point: "spawn", ...spec, operation })),
       exit: (operation) => asPlatform("exitCode", strike({ point: "exit", ...spec, operation })),
+      kill: (operation) => asPlatform("kill", strike({ point: "kill", ...spec, operation })),
       file: (operation, path) => asPlatform(operation, strike({ point: "file", ...spec, operation, path })),
-      death: onDeath(spec.sandboxId)
+      death: (error) => onDeath(spec.sandboxId, error)
     })
     yield* Effect.acquireRelease(
       Effect.sync(() => register(spec.sandboxId, mortal.kill)),
-      () => Effect.sync(() => register(spec.sandboxId, undefined))
+      () =>
+        Effect.suspend(() => {
+          register(spec.sandboxId, undefined)
+          // Whoever has kept it is told that it is over (L18).
+          const description = "the sandbox was taken down"
+          return mortal.kill(new SandboxStateError({ sandboxId: spec.sandboxId, operation: "destroy", description }))
+        })
     )
     yield* asCreate(strike({ point: "create", ...spec }))
     return mortal.instance

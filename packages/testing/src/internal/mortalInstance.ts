@@ -27,9 +27,11 @@ export interface Before {
   readonly reset: Effect.Effect<unknown, SandboxStateError>
   readonly spawn: (command: string) => Effect.Effect<unknown, PlatformError.PlatformError>
   readonly exit: (command: string) => Effect.Effect<unknown, PlatformError.PlatformError>
+  /** Also at the end of a command's scope, when it still runs. */
+  readonly kill: (command: string) => Effect.Effect<unknown, PlatformError.PlatformError>
   readonly file: (method: string, path: string) => Effect.Effect<unknown, PlatformError.PlatformError>
   /** Runs when it has died. */
-  readonly death: Effect.Effect<void>
+  readonly death: (error: SandboxStateError) => Effect.Effect<void>
 }
 
 export const mortalInstance = (instance: SandboxInstance, before: Before): Mortal => {
@@ -89,11 +91,19 @@ export const mortalInstance = (instance: SandboxInstance, before: Before): Morta
         const handle = yield* restore(alivePlatform("spawn")(spawn)).pipe(
           Effect.onError(() => Scope.close(scope, Exit.void))
         )
+        const isRunning = Effect.orElseSucceed(handle.isRunning, () => false)
+        yield* Scope.addFinalizer(
+          scope,
+          // Of a dead sandbox nothing is killed any more. The scope's end dies of what fails here, as it says.
+          Effect.flatMap(isRunning, (running) =>
+            running && death === undefined ? Effect.orDie(before.kill(name)) : Effect.void
+          )
+        )
         return ChildProcessSpawner.makeHandle({
           ...handle,
           exitCode: alivePlatform("exitCode")(Effect.andThen(before.exit(name), handle.exitCode)),
           isRunning: alivePlatform("isRunning")(handle.isRunning),
-          kill: (options) => alivePlatform("kill")(handle.kill(options)),
+          kill: (options) => alivePlatform("kill")(Effect.andThen(before.kill(name), handle.kill(options))),
           stdout: untilDeath(handle.stdout),
           stderr: untilDeath(handle.stderr),
           all: untilDeath(handle.all),
@@ -118,13 +128,13 @@ export const mortalInstance = (instance: SandboxInstance, before: Before): Morta
         death = error
         Deferred.doneUnsafe(died, Exit.fail(error))
         const scopes = [...running]
-        if (scopes.length === 0) return before.death
+        if (scopes.length === 0) return before.death(error)
         const ends = Effect.forEach(scopes, (scope) => Scope.close(scope, Exit.void), {
           concurrency: "unbounded",
           discard: true
         })
         // Detached: whoever kills does not wait for processes that will not go.
-        return Effect.andThen(before.death, Effect.asVoid(Effect.forkDetach(ends)))
+        return Effect.andThen(before.death(error), Effect.asVoid(Effect.forkDetach(ends)))
       })
   }
 }

@@ -1,0 +1,69 @@
+/** The driver as the core uses it, looked at from outside: how many sandboxes there are, and what is done to them when. */
+import type { SandboxDriver, SandboxSpec } from "@effect-sandbox/core/SandboxDriver"
+import * as Effect from "effect/Effect"
+import type { Told } from "./sandboxes.ts"
+import type { Blame } from "./violation.ts"
+
+export const watchDriver = (
+  driver: SandboxDriver["Service"],
+  options: {
+    readonly max: (image: string) => number
+    readonly told: (sandboxId: string) => Told | undefined
+    readonly hasFeatures: (image: string) => boolean
+    readonly blame: Blame
+    readonly count: (situation: string) => void
+  }
+): SandboxDriver["Service"] => {
+  const { blame, count: note, max, told } = options
+  /** The sandboxes of each image that there are. */
+  const places = new Map<string, Set<string>>()
+  const ids = new Set<string>()
+  const create = Effect.fnUntraced(function* (spec: SandboxSpec) {
+    const { image, sandboxId } = spec
+    if (ids.has(sandboxId)) blame("L7", `${sandboxId} is created twice`)
+    ids.add(sandboxId)
+    const status = told(sandboxId)?.status
+    if (status !== "SettingUp") blame("I5", `${sandboxId} is created while it is ${String(status)}`, "SettingUp")
+    const there = places.get(image) ?? new Set()
+    places.set(image, there)
+    yield* Effect.acquireRelease(
+      Effect.sync(() => {
+        there.add(sandboxId)
+        // What could not be taken down in time was given up, and is there without a place.
+        const count = [...there].filter((id) => told(id)?.status !== "Offline").length
+        if (count > max(image)) blame("I2", `sandboxes of ${image} at once`, `at most ${max(image)}`, [...there])
+        if (count === max(image)) note("a pool was full")
+      }),
+      () => Effect.sync(() => there.delete(sandboxId))
+    )
+    const made = yield* driver.create(spec)
+    return {
+      ...made,
+      ping: Effect.suspend(() => {
+        const one = told(sandboxId)
+        if (one !== undefined && one.status !== "Ready" && one.status !== "InSession") {
+          blame("H1", `${sandboxId} is pinged`, "while Ready or InSession", one.status)
+        }
+        if (one !== undefined) one.checks++
+        return Effect.onExit(made.ping, () =>
+          Effect.sync(() => {
+            if (one !== undefined) one.checks--
+          })
+        )
+      }),
+      reset: Effect.suspend(() => {
+        const one = told(sandboxId)
+        if (one !== undefined && one.sessionUp.length > 0) {
+          blame("S1", `${sandboxId} is reset while a session is set up`, "nothing", one.sessionUp)
+        }
+        if (one?.session !== undefined) blame("S1", `${sandboxId} is reset in a session`, "none", one.session)
+        return Effect.tap(made.reset, () =>
+          Effect.sync(() => {
+            if (one !== undefined) one.wasReset = true
+          })
+        )
+      })
+    }
+  })
+  return { name: driver.name, create }
+}

@@ -14,6 +14,7 @@ class CheckFailed extends Data.TaggedError("CheckFailed")<{ readonly check: stri
 
 const pnpm = "pnpm@12.21.0"
 const peers = { effect: "4.1.0", "@effect/platform-node": "4.1.0" }
+const testPeers = { "@effect/vitest": "4.0.5", vitest: "5.1.1" }
 const marker = "<!-- example: first -->"
 
 /** Runs a command and gives its output; fails with all of it. */
@@ -30,6 +31,14 @@ const run = (check: string, cwd: string, command: string, ...args: ReadonlyArray
       return output
     })
   )
+
+/** The TypeScript after the marker of a README. */
+const exampleOf = (file: string, readme: string) => {
+  const code = /```ts\n([\s\S]*?)```/.exec(readme.slice(readme.indexOf(marker)))?.[1]
+  return readme.includes(marker) && code !== undefined
+    ? Effect.succeed(code)
+    : Effect.fail(new CheckFailed({ check: "first example", output: `${file} has no example after ${marker}` }))
+}
 
 const packages = ["core", "testing", "docker-driver"]
 
@@ -53,22 +62,24 @@ const main = Effect.gen(function* () {
     yield* run(`attw ${name}`, root, bin("attw"), path.join(target, tarball), "--profile", "esm-only")
   }
 
-  const readme = yield* fs.readFileString(path.join(root, "README.md"))
-  const example = /```ts\n([\s\S]*?)```/.exec(readme.slice(readme.indexOf(marker)))?.[1]
-  if (!readme.includes(marker) || example === undefined) {
-    return yield* new CheckFailed({ check: "first example", output: `README.md has no example after ${marker}` })
-  }
+  const example = exampleOf("README.md", yield* fs.readFileString(path.join(root, "README.md")))
+  const testing = "packages/testing/README.md"
+  const testExample = exampleOf(testing, yield* fs.readFileString(path.join(root, testing)))
   const project = path.join(directory, "project")
   yield* fs.makeDirectory(project)
   yield* fs.writeFileString(path.join(project, "package.json"), '{ "type": "module", "private": true }')
-  yield* fs.writeFileString(path.join(project, "main.ts"), example)
+  yield* fs.writeFileString(path.join(project, "main.ts"), yield* example)
+  yield* fs.writeFileString(path.join(project, "main.test.ts"), yield* testExample)
   const dependencies = Object.entries(peers).map(([name, version]) => `${name}@${version}`)
-  const install = ["install", "--no-audit", "--no-fund", tarballs.get("core") ?? "", ...dependencies]
-  yield* run("install into an empty project", project, "npm", ...install)
+  const install = (...what: ReadonlyArray<string>) => ["install", "--no-audit", "--no-fund", ...what]
+  yield* run("install into an empty project", project, "npm", ...install(tarballs.get("core") ?? "", ...dependencies))
   const output = yield* run("run the README's first example there", project, bin("node"), "main.ts")
   if (!output.includes("hello, sandbox")) {
     return yield* new CheckFailed({ check: "first example", output: `it printed ${JSON.stringify(output)}` })
   }
+  const tools = Object.entries(testPeers).map(([name, version]) => `${name}@${version}`)
+  yield* run("install the tools for tests", project, "npm", ...install(tarballs.get("testing") ?? "", ...tools))
+  yield* run("run the tests of its README there", project, bin("node"), "node_modules/vitest/vitest.mjs", "run")
   yield* Console.log("The packages are ready to publish.")
 })
 

@@ -22,6 +22,8 @@ usage: sh scripts/run.sh <task> [arguments]
   install       install the dependencies, and nothing else
   start         the main example: a grader (npm start -- --help)
   test          the tests (arguments go to vitest)
+  test:long     100,000 random programs (--help)
+  mutate        plants bugs in a copy of the core, each of which the random programs must find (--help)
   check         types of packages, tests, examples, bench and scripts
   lint          oxlint and Effect's diagnostics
   format        format the code; format:check only looks
@@ -95,7 +97,7 @@ examples() {
 task=${1:-}
 [ $# -eq 0 ] || shift
 case "$task" in
-  install | start | test | check | lint | format | format:check | build | bench | examples | pack | docs | docs:check) install ;;
+  install | start | test | test:long | mutate | check | lint | format | format:check | build | bench | examples | pack | docs | docs:check) install ;;
   ci) exec bash .ci/run ;;
   '' | help | -h | --help) usage; exit 0 ;;
   *) usage; die "unknown task: $task" ;;
@@ -108,6 +110,8 @@ case "$task" in
   install) ;;
   start) exec node examples/grade/main.ts "$@" ;;
   test) exec vitest run "$@" ;;
+  test:long) exec node scripts/long.ts "$@" ;;
+  mutate) exec node scripts/mutate.ts "$@" ;;
   check) exec tsc -b tsconfig.json "$@" ;;
   lint) lint ;;
   format) exec oxfmt "$@" ;;

@@ -216,7 +216,7 @@ for (const isolation of levels) {
       )
     })
 
-    describe("commands of the spawner", () => {
+    describe("what the driver gives, without the environment", () => {
       it.live(
         "a signal right after the start is not lost",
         () =>
@@ -273,6 +273,24 @@ for (const isolation of levels) {
             assert.isFalse(yield* ofSession.isRunning)
             assert.isTrue(yield* ofSetUp.isRunning)
             yield* Effect.flip(ofSession.exitCode)
+          }),
+        limit
+      )
+
+      it.live(
+        "I7 an open file is nobody's once its scope has closed, also when its descriptor's number is used again",
+        () =>
+          Effect.gen(function* () {
+            const { fileSystem } = yield* instance(options)
+            yield* fileSystem.writeFileString("one", "one")
+            yield* fileSystem.writeFileString("two", "two")
+            const closed = yield* Effect.scoped(fileSystem.open("one", { flag: "r+" }))
+            yield* Effect.forEach(Array.from({ length: 50 }), () => fileSystem.open("two", { flag: "r+" }))
+            for (const operation of [closed.readAlloc(3), closed.writeAll(new Uint8Array(3)), closed.truncate(0)]) {
+              const error = yield* Effect.flip<unknown, PlatformError.PlatformError, never>(operation)
+              assert.strictEqual(error.reason._tag, "BadResource")
+            }
+            assert.strictEqual(yield* fileSystem.readFileString("two"), "two")
           }),
         limit
       )

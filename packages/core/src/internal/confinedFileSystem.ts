@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import type * as Path from "effect/Path"
 import * as PlatformError from "effect/PlatformError"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { CallLifetime } from "../SandboxDriver.ts"
 
@@ -127,7 +128,7 @@ export const make = (files: FileSystem.FileSystem, path: Path.Path, places: Plac
     makeTempFileScoped: (options) => inTemporary("makeTempFile", options, files.makeTempFileScoped),
     open: (given, options) =>
       on("open", given, { follow: options?.noFollow !== true, write: (options?.flag ?? "r") !== "r" }, (target) =>
-        files.open(target, options)
+        Effect.flatMap(files.open(target, options), (file) => untilClosed(file, given))
       ),
     readDirectory: (given, options) =>
       on("readDirectory", given, reading, (target) => files.readDirectory(target, options)),
@@ -152,3 +153,42 @@ export const make = (files: FileSystem.FileSystem, path: Path.Path, places: Plac
       on("writeFile", given, writing, (target) => files.writeFile(target, data, options))
   })
 }
+
+/** Refuses to work once the scope has closed, when the descriptor's number may already be that of another file. */
+const untilClosed = (file: FileSystem.File, path: string): Effect.Effect<FileSystem.File, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    let isOpen = true
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        isOpen = false
+      })
+    )
+    const whileOpen = <A>(
+      method: string,
+      operation: () => Effect.Effect<A, PlatformError.PlatformError>
+    ): Effect.Effect<A, PlatformError.PlatformError> =>
+      Effect.suspend(() =>
+        isOpen
+          ? operation()
+          : Effect.fail(
+              PlatformError.systemError({
+                _tag: "BadResource",
+                module: "FileSystem",
+                method,
+                pathOrDescriptor: path,
+                description: "the file is closed"
+              })
+            )
+      )
+    return {
+      [FileSystem.FileTypeId]: FileSystem.FileTypeId,
+      stat: whileOpen("stat", () => file.stat),
+      seek: (offset, from) => whileOpen("seek", () => file.seek(offset, from)),
+      sync: whileOpen("sync", () => file.sync),
+      read: (buffer, options) => whileOpen("read", () => file.read(buffer, options)),
+      readAlloc: (size, options) => whileOpen("readAlloc", () => file.readAlloc(size, options)),
+      truncate: (length) => whileOpen("truncate", () => file.truncate(length)),
+      write: (buffer) => whileOpen("write", () => file.write(buffer)),
+      writeAll: (buffer) => whileOpen("writeAll", () => file.writeAll(buffer))
+    }
+  })

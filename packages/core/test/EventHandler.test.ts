@@ -28,6 +28,7 @@ import {
   Tracer
 } from "effect"
 import { TestClock } from "effect/testing"
+import { settle } from "./support/Lab.ts"
 
 class Greeter extends Context.Service<Greeter, { readonly greet: Effect.Effect<string> }>()("test/Greeter") {
   static readonly feature = Feature.make(Greeter, {
@@ -64,9 +65,6 @@ const labWith = <E>(handler: Layer.Layer<EventHandler.EventHub, E>) =>
 const noHandler = EventHandler.EventHub.layer
 
 const exec = (command: string) => Effect.flatMap(Sandbox, (sandbox) => sandbox.exec(command))
-
-/** Lets everything run that needs no time. */
-const settle = TestClock.adjust(0)
 
 const statsOf = (handler: string) =>
   Effect.flatMap(Lab.stats, ({ handlers }) => Effect.fromNullishOr(handlers.find(({ name }) => name === handler)))

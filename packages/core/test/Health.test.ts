@@ -463,10 +463,9 @@ const life = Effect.gen(function* () {
   const driver = yield* SimDriver
   const faults = yield* Faults
   faults.on("create", () => Effect.flatMap(Random.nextIntBetween(1, 50), (millis) => Effect.sleep(millis)))
-  const starting = yield* Effect.forkChild(
-    Lab.probes().start({ pool: { min: 1, max: 3 }, keepaliveInterval: "1 second" }),
-    { startImmediately: true }
-  )
+  const starting = yield* Effect.forkChild(Lab.start({ pool: { min: 1, max: 3 }, keepaliveInterval: "1 second" }), {
+    startImmediately: true
+  })
   yield* TestClock.adjust("1 second")
   const env = yield* Fiber.join(starting)
   const users = yield* Effect.forEach(Array.from({ length: 20 }), () =>

@@ -22,7 +22,7 @@ import { TestClock } from "effect/testing"
 /** Every budget from 3 to 64 has turns of its own; with all turns of each it would take minutes. */
 const every = 7
 const budgets = Array.from({ length: 62 }, (_, index) => index + 3)
-const timeout = 120_000
+const timeout = 300_000
 
 class Tool extends Context.Service<Tool, { readonly n: number }>()("test/Tool") {}
 class Host extends Context.Service<Host, { readonly n: number }>()("test/Host") {}
@@ -177,12 +177,14 @@ it.effect(
     Effect.gen(function* () {
       for (const proactiveSessionSetup of [true, false]) {
         const { check, driver, make } = yield* laboratory({ pool: 1, proactiveSessionSetup })
-        yield* Interruption.environment({
-          phase: "session",
+        yield* Interruption.sweep({
           make,
-          body,
+          run: (env) => {
+            const session = Effect.exit(env.withSession({}, body))
+            return Effect.andThen(session, session)
+          },
           disturb: () => Effect.suspend(() => driver.kill(driver.alive()[0] ?? "none")),
-          check,
+          check: (env) => Effect.andThen(Interruption.assertServes(env), check(env)),
           every
         })
       }

@@ -6,7 +6,7 @@ import { Lifecycle } from "@effect-sandbox/testing"
 import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
 
-const timeout = 120_000
+const timeout = 300_000
 
 it.effect(
   "I1 I2 I3 I4 I5 I6 I7 I8 I9 random programs",

@@ -69,6 +69,9 @@ const withJournal = <A, E, R>(test: (probes: ReturnType<typeof Lab.probes>) => E
 
 const fork = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.forkChild(effect, { startImmediately: true })
 
+/** For hundreds of cases on a busy machine. */
+const sweepTimeout = 180_000
+
 const isInterrupted = (exit: Exit.Exit<unknown, unknown>): boolean =>
   Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)
 
@@ -888,48 +891,59 @@ for (const way of Lab.ways) {
     }).pipe(programs.run)
   )
 
-  it.effect(`S5 F28 I1 interrupted anywhere, nothing is left and the pool works (${way.name})`, () =>
-    Effect.gen(function* () {
-      const make = (settings: EnvironmentConfig.Settings) =>
-        Effect.gen(function* () {
-          const { journal, start } = Lab.probes()
-          yield* Effect.addFinalizer(() => Effect.orDie(journal.ledger.assertBalanced)) // runs last
-          return yield* start(settings)
-        })
-      for (const [index, maxOps] of budgets.entries()) yield* sweep(way, make, maxOps, index % 2 === 0)
-    }).pipe(Effect.provide(SimDriver.layer()))
+  it.effect(
+    `S5 F28 I1 interrupted anywhere, nothing is left and the pool works (${way.name})`,
+    () =>
+      Effect.gen(function* () {
+        const make = (settings: EnvironmentConfig.Settings) =>
+          Effect.gen(function* () {
+            const { journal, start } = Lab.probes()
+            yield* Effect.addFinalizer(() => Effect.orDie(journal.ledger.assertBalanced)) // runs last
+            return yield* start(settings)
+          })
+        for (const [index, cases] of sweeps.entries()) yield* sweep(way, make, cases, index % 2 === 0)
+      }).pipe(Effect.provide(SimDriver.layer())),
+    sweepTimeout
   )
 
-  it.effect(`S5 F28 I6 interrupted anywhere, the events of set-up and teardown are paired (${way.name})`, () =>
-    Effect.gen(function* () {
-      const make = (settings: EnvironmentConfig.Settings) =>
-        Effect.gen(function* () {
-          const { one, two } = Lab.probes()
-          // At its end it looks at its events.
-          const test = yield* TestEnvironment.make({
-            images: ["base"],
-            ...settings,
-            features: [one.feature, two.feature]
+  it.effect(
+    `S5 F28 I6 interrupted anywhere, the events of set-up and teardown are paired (${way.name})`,
+    () =>
+      Effect.gen(function* () {
+        const make = (settings: EnvironmentConfig.Settings) =>
+          Effect.gen(function* () {
+            const { one, two } = Lab.probes()
+            // At its end it looks at its events.
+            const test = yield* TestEnvironment.make({
+              images: ["base"],
+              ...settings,
+              features: [one.feature, two.feature]
+            })
+            return test.environment
           })
-          return test.environment
-        })
-      for (const [index, maxOps] of budgets.entries()) yield* sweep(way, make, maxOps, index % 2 === 1)
-    })
+        for (const [index, cases] of sweeps.entries()) yield* sweep(way, make, cases, index % 2 === 1)
+      }),
+    sweepTimeout
   )
 }
 
-/** After so many operations a fiber yields, and is interrupted there. */
-const budgets = [8, 13, 21, 34]
+/** Every turn with some budgets; with the smallest, of which each has hundreds of turns, the first ones. */
+const sweeps: ReadonlyArray<Pick<Interruption.SweepOptions, "maxOps" | "only">> = [
+  ...[11, 18, 34].map((maxOps) => ({ maxOps: [maxOps] })),
+  ...[3, 4, 5, 6, 7].flatMap((maxOps) =>
+    Array.from({ length: 25 }, (_, index) => ({ only: { maxOps, turn: index + 1 } }))
+  )
+]
 
 /** Interrupts the user of a session wherever it stops; the pool must work afterwards, and the session's id be free. */
 const sweep = <F, E, R>(
   way: Lab.Way,
   make: (settings: EnvironmentConfig.Settings) => Effect.Effect<Environment.Environment<F>, E, R>,
-  maxOps: number,
+  cases: Pick<Interruption.SweepOptions, "maxOps" | "only">,
   proactiveSessionSetup: boolean
 ) =>
   Interruption.sweep({
-    maxOps: [maxOps],
+    ...cases,
     make: make({ pool: { min: 0, max: 1 }, proactiveSessionSetup }),
     run: (env) => way.open(env, { id: "s" }, Effect.andThen(exec("echo", ["a"]), Effect.yieldNow)),
     check: (env) => Effect.andThen(Interruption.assertServes(env), way.open(env, { id: "s" }, here))

@@ -2,7 +2,7 @@ import { Environment, Sandbox } from "@effect-sandbox/core"
 import { TestEnvironment } from "@effect-sandbox/testing"
 import { assert, it } from "@effect/vitest"
 import { Effect, Tracer } from "effect"
-import { probes } from "./support/Lab.ts"
+import { start } from "./support/Lab.ts"
 
 /** Keeps every span, as a telemetry exporter would. */
 const collecting = (spans: Array<Tracer.Span>) =>
@@ -25,7 +25,7 @@ for (const proactiveSessionSetup of [false, true]) {
     () => {
       const spans: Array<Tracer.Span> = []
       return Effect.gen(function* () {
-        const env = yield* probes().start({ proactiveSessionSetup, keepaliveInterval: 0 })
+        const env = yield* start({ proactiveSessionSetup, keepaliveInterval: 0 })
         const body = Effect.flatMap(Sandbox, (sandbox) => sandbox.activity("work", Effect.void))
         yield* Effect.withSpan(env.withSession({ id: "s" }, body), "caller")
         const whole = spans.find((span) => span.name === "session") ?? assert.fail("no span of the session")

@@ -621,7 +621,7 @@ export class SandboxRuntime {
 
   /** Checks run while it is ready or in use, and not while something is set up or torn down (H1). */
   private get isCheckable(): boolean {
-    return this.status === "Ready" || this.status === "InSession"
+    return this.status === "Ready" || (this.status === "InSession" && this.session?.phase === "open")
   }
 
   private missed = 0

@@ -424,7 +424,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "pings-during-set-up",
     what: "a sandbox is pinged while a session is set up or torn down",
     file: sandbox,
-    search: '    return this.status === "Ready" || this.status === "InSession"\n',
+    search: '    return this.status === "Ready" || (this.status === "InSession" && this.session?.phase === "open")\n',
     replace: '    return this.status !== "ShuttingDown" && this.status !== "Offline"\n',
     breaks: "H1"
   },

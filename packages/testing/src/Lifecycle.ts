@@ -160,7 +160,12 @@ export const run = <const F extends ReadonlyArray<Feature.Any> = readonly [], A 
 export const arbitrary = (
   options: { readonly images?: ReadonlyArray<string> | undefined; readonly faults?: boolean | undefined } = {}
 ): Arbitrary.Arbitrary<Program> =>
-  arbitraries.program({ images: options.images ?? defaultImages, hasUse: false, faults: options.faults ?? true, size: 40 })
+  arbitraries.program({
+    images: options.images ?? defaultImages,
+    hasUse: false,
+    faults: options.faults ?? true,
+    size: 40
+  })
 
 /** A program and what came of it, as people read it. */
 export const format = (program: Program, trace: Trace): string => timelines.report(program, trace)

@@ -274,7 +274,7 @@ const failuresOf = ({ alone = false, breaking, fails, unsure = [] }: Case) =>
       alive: Effect.sync(() => sim.alive()),
       hostFile: { path: "/secret-of-the-host", read: Effect.succeed("secret") },
       ...driverNames,
-      timeLimit: "10 seconds",
+      timeLimit: "20 seconds",
       concurrency: alone ? 1 : 6,
       only: { ids: [...new Set([...controls.filter((id) => !unsure.includes(id)), ...fails])] }
     })

@@ -76,7 +76,7 @@ describe("make", () => {
         Effect.gen(function* () {
           yield* Effect.acquireRelease(note("acquired"), () => note("released"))
           yield* Effect.sleep("2 seconds")
-          if (process.args[0] === "exit") yield* process.exit(0)
+          if (process.args[0] === "exit") return yield* process.exit(0)
           yield* note("done")
         })
       )
@@ -231,7 +231,7 @@ describe("signals", () => {
           yield* process.onSignal(["SIGTERM"], () => Effect.andThen(Effect.sleep("3 seconds"), process.exit(7)))
           const hup = yield* process.awaitSignal(["SIGHUP"])
           yield* process.stdout(`awaited ${hup}\n`)
-          yield* Effect.never
+          return yield* Effect.never
         })
       )
       const table = yield* having(careful)

@@ -41,5 +41,5 @@ it.effect.prop(
       const [got, expected] = [yield* onVirtual.snapshot, yield* onReal.snapshot]
       assert.isTrue(got === expected, `after\n${lines.join("\n")}\nthere is\n${got}\nand not\n${expected}\n`)
     }).pipe(Effect.provide(NodeServices.layer), Effect.scoped),
-  { timeout: 60_000 + 20 * runs, arbitrary: { runs, size: 60, replay: process.env["REPLAY"] } }
+  { timeout: 60_000 + 100 * runs, arbitrary: { runs, size: 60, replay: process.env["REPLAY"] } }
 )

@@ -570,7 +570,9 @@ describe("killing", () => {
       const scope = yield* Scope.make()
       const handle = yield* Scope.provide(table.spawner.spawn(command("sleep", ["100"])), scope)
       const second = yield* Scope.provide(table.spawner.spawn(command("sleep", ["100"])), scope)
-      yield* handle.unref
+      const again = yield* handle.unref
+      yield* again
+      yield* Effect.asVoid(handle.unref)
       yield* Effect.flatten(second.unref)
       yield* Scope.close(scope, Exit.void)
       assert.deepStrictEqual(processes(table), ["2 <- 1 running sleep 100"])

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Arbitrary, type Cause, Effect, Fiber, Queue, Stream } from "effect"
+import { Arbitrary, type Cause, Effect, Fiber, Queue, Scheduler, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as fs from "node:fs"
 import * as RandomScripts from "./support/RandomScripts.ts"
@@ -129,6 +129,14 @@ const cases: { readonly [topic: string]: ReadonlyArray<Case> } = {
     ["echo $$; (echo $$); sh -c 'echo $$'; exec sh -c 'echo $$'", "2\n2\n4\n2\n"],
     ["(exit 3) & wait $!; echo $?; wait; echo $?; wait 99; echo $?", "3\n0\n127\n"],
     ["cat & wait; echo read nothing", "read nothing\n"],
+    [
+      "(sleep 0.5; echo late) & echo early; wait; (echo a; sleep 0.2; echo c) & sleep 0.1; echo b; wait",
+      "early\nlate\na\nb\nc\n"
+    ],
+    ["for i in 3 1 2; do (sleep 0.$i; echo $i) & done; wait; echo all", "1\n2\n3\nall\n"],
+    ["trap 'echo t' TERM; (sleep 0.1; kill $$) & sleep 0.5; echo end", "t\nend\n"],
+    ["(trap '' TERM; sleep 0.5; echo survived) & sleep 0.1; kill $!; wait $!; echo $?", "survived\n0\n"],
+    ["sleep 10 & sleep 0.1; kill $!; wait $!; echo $?", "143\n", { stderr: "Terminated\n" }],
     ["x=$(exit 4); echo $?; false | true; echo $?; true | false; echo $?", "4\n0\n1\n"],
     ["echo $(sleep 0; echo a) | while read l; do x=$l; done; echo [$x]", "[]\n"]
   ]
@@ -225,6 +233,17 @@ describe("time", () => {
 })
 
 describe("processes of a shell", () => {
+  it.effect("F28 nothing changes when fibers take turns after every few operations", () =>
+    Effect.gen(function* () {
+      const text =
+        "seq 100 | (while read x; do echo $x; done) | sort -rn | head -n 2 >f; x=$(cat f | tr '\\n' ,); echo $x; yes | head -c 200000 | wc -c; (exit 3) & wait $!; echo $?"
+      for (const operations of [3, 4, 5, 6, 7, 8, 11, 16, 32, 64]) {
+        const result = yield* Effect.provideService(simulated(text), Scheduler.MaxOpsBeforeYield, operations)
+        assert.deepStrictEqual(result, { end: 0, stdout: "100,99,\n200000\n3\n", stderr: "" }, String(operations))
+      }
+    })
+  )
+
   it.effect("the last command takes the shell's place, unless there is a trap", () =>
     Effect.gen(function* () {
       const table = yield* machine()

@@ -25,8 +25,8 @@ export abstract class OpenFile {
   abstract write(bytes: Uint8Array): Effect.Effect<void, PlatformError>
   protected abstract readonly close: Effect.Effect<void>
   /** About the file, where there is one. */
-  get info(): Effect.Effect<FileSystem.File.Info | undefined, PlatformError> {
-    return Effect.succeed(undefined)
+  get info(): Effect.Effect<Option.Option<FileSystem.File.Info>, PlatformError> {
+    return Effect.succeedNone
   }
 
   /** One more holder, who has to release it as well. */
@@ -115,7 +115,7 @@ class RegularFile extends OpenFile {
     this.close = Scope.close(scope, Exit.void)
   }
   override get info() {
-    return this.#file.stat
+    return Effect.asSome(this.#file.stat)
   }
   override read(max: number) {
     return Effect.map(

@@ -18,14 +18,9 @@ const nothing = new Uint8Array(0)
  * them: what follows from an event has happened when the call returns, which keeps virtual time exact.
  */
 export class WaitList {
+  // Of the stack, which is one for all.
   static #nesting = 0
   readonly #waiters = new Set<() => void>()
-
-  readonly wait: Effect.Effect<void> = Effect.callback((resume) => {
-    const waiter = () => resume(WaitList.#nesting > maxNesting ? Effect.yieldNow : Effect.void)
-    this.#waiters.add(waiter)
-    return Effect.sync(() => this.#waiters.delete(waiter))
-  })
 
   wake(): void {
     if (this.#waiters.size === 0) return
@@ -38,7 +33,16 @@ export class WaitList {
 
   /** Waits until something is true that only becomes so where `wake` is called after it. */
   until(condition: () => boolean): Effect.Effect<void> {
-    return Effect.suspend(() => (condition() ? Effect.void : Effect.andThen(this.wait, this.until(condition))))
+    // Looking and waiting are one step: nothing can change in between.
+    return Effect.callback((resume) => {
+      if (condition()) return resume(Effect.void)
+      const waiter = () => {
+        const again = this.until(condition)
+        resume(WaitList.#nesting > maxNesting ? Effect.andThen(Effect.yieldNow, again) : again)
+      }
+      this.#waiters.add(waiter)
+      return Effect.sync(() => this.#waiters.delete(waiter))
+    })
   }
 }
 
@@ -92,7 +96,13 @@ export class Pipe {
         return Effect.void
       }
       if (this.#isAbandoned) return Effect.void
-      if (bytes.length <= atomic || room === 0) return Effect.andThen(this.#writable.wait, this.write(bytes))
+      if (bytes.length <= atomic || room === 0) {
+        const needed = bytes.length <= atomic ? bytes.length : 1
+        return Effect.andThen(
+          this.#writable.until(() => this.#isWritable(needed)),
+          this.write(bytes)
+        )
+      }
       this.#put(bytes.subarray(0, room))
       return this.write(bytes.subarray(room))
     })
@@ -117,8 +127,20 @@ export class Pipe {
       if (this.#broken !== undefined) return Effect.fail(this.#broken)
       if (this.#size > 0) return Effect.succeed(take())
       if (this.#writers === 0) return Effect.succeed(nothing)
-      return Effect.andThen(this.#readable.wait, this.#whenReadable(take))
+      return Effect.andThen(
+        this.#readable.until(() => this.#isReadable),
+        this.#whenReadable(take)
+      )
     })
+  }
+
+  get #isReadable(): boolean {
+    return this.#size > 0 || this.#writers === 0 || this.#broken !== undefined
+  }
+
+  #isWritable(bytes: number): boolean {
+    const hasRoom = capacity - this.#size >= bytes
+    return hasRoom || this.#isAbandoned || this.#readers === 0 || this.#broken !== undefined
   }
 
   #put(bytes: Uint8Array): void {

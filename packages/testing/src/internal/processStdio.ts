@@ -74,11 +74,14 @@ export class Stdio {
   input(fd: number): ByteSink {
     const input = this.#inputs.get(fd)
     if (input === undefined) return Sink.drain
-    const write = (bytes: Uint8Array) =>
-      input.end.write(new Uint8Array(bytes)).pipe(
-        Effect.as(true),
-        Effect.catch((error) => (errno.codeOf(error) === "EPIPE" ? Effect.succeed(false) : Effect.fail(error)))
+    const write = (bytes: Uint8Array) => {
+      const written = Effect.as(input.end.write(new Uint8Array(bytes)), true)
+      return Effect.catchIf(
+        written,
+        (error) => errno.codeOf(error) === "EPIPE",
+        () => Effect.succeed(false)
       )
+    }
     return Sink.onExit(Sink.forEachWhile(write), () => (input.endOnDone ? this.#endInput(fd) : Effect.void))
   }
 

@@ -30,11 +30,10 @@ const cat = calls.withOptions("cat", "u", (call, { operands }) =>
 /** Whether reading a file would never end, because what is read is written behind it. */
 const isOutput = (process: Process, name: string): Effect.Effect<boolean> =>
   Effect.gen(function* () {
-    const output = yield* process.descriptors.get(1)?.info ?? Effect.succeed(undefined)
+    const info = (fd: number) => process.descriptors.get(fd)?.info ?? Effect.succeedNone
+    const output = Option.getOrUndefined(yield* info(1))
     if (output === undefined || ByteSize.toBigInt(output.size) === 0n) return false
-    const input = yield* name === "-"
-      ? (process.descriptors.get(0)?.info ?? Effect.succeed(undefined))
-      : process.files.stat(name)
+    const input = Option.getOrUndefined(yield* name === "-" ? info(0) : Effect.asSome(process.files.stat(name)))
     const inode = Option.getOrUndefined(output.ino)
     return input?.dev === output.dev && inode !== undefined && Option.getOrUndefined(input.ino) === inode
   }).pipe(Effect.orElseSucceed(() => false))

@@ -153,9 +153,10 @@ const negated = (shell: Shell, commands: ReadonlyArray<Command>): Run => {
 }
 
 const both = (shell: Shell, { left, operator, right }: Of<"Both">, mode: Mode): Run =>
-  Effect.flatMap(run(shell, left, tested), (status) =>
-    (status === 0) === (operator === "&&") ? run(shell, right, mode) : Effect.succeed(status)
-  )
+  Effect.gen(function* () {
+    const status = yield* run(shell, left, tested)
+    return (status === 0) === (operator === "&&") ? yield* run(shell, right, mode) : status
+  })
 
 const conditional = (shell: Shell, { body, condition, otherwise }: Of<"If">, mode: Mode): Run =>
   Effect.gen(function* () {

@@ -6,7 +6,7 @@ import * as Result from "effect/Result"
 import { changeMode, readDirectory, setMode, setOwner } from "./virtualAttributes.ts"
 import { type Answer, done, isCode, refuse, refuseUnknown } from "./virtualError.ts"
 import * as names from "./virtualNames.ts"
-import { type Node, sorted } from "./virtualNode.ts"
+import { type Node, sorted, superuser } from "./virtualNode.ts"
 import * as open from "./virtualOpen.ts"
 import { type Caller, lookup } from "./virtualPath.ts"
 import { makeDirectories } from "./virtualTrees.ts"
@@ -192,6 +192,8 @@ const copyInto = (volume: Volume, caller: Caller, source: open.OpenFile, target:
     if (Result.isFailure(shared)) return shared
     from.accessed = caller.now
   }
-  open.changed(volume, target.entry, caller.user, caller.now)
+  // Who writes nothing takes no set-user bit away.
+  const isEmpty = from._tag !== "File" || from.bytes.size === 0
+  open.changed(volume, target.entry, isEmpty ? superuser : caller.user, caller.now)
   return done
 }

@@ -78,6 +78,8 @@ export const host = (isolation: Level, options: LocalDriver.Options = {}): Host 
     layer: layerOf({ isolation, root, ...options }),
     options: {
       image: "shell",
+      // The machine may have much else to do.
+      timeLimit: "1 minute",
       capabilities: {
         home: true,
         additionalFds: !isolated,

@@ -127,7 +127,7 @@ export const stateError = <A, E, R>(
 export const promptly = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   what: string,
-  limit: Duration.Input = "6 seconds"
+  limit: Duration.Input = "8 seconds"
 ): Effect.Effect<A, E | CheckFailed, R> =>
   Effect.flatMap(bounded.exit(effect, limit), (exit): Effect.Effect<A, E | CheckFailed> =>
     exit._tag === "Some" ? exit.value : fail(`${what}: not within ${Duration.format(Duration.fromInputUnsafe(limit))}`)
@@ -139,7 +139,7 @@ const poll = "20 millis"
 export const eventually = <E, R>(
   condition: Effect.Effect<boolean, E, R>,
   what: string,
-  limit: Duration.Input = "6 seconds"
+  limit: Duration.Input = "8 seconds"
 ): Effect.Effect<void, E | CheckFailed, R> =>
   Effect.gen(function* () {
     const deadline = (yield* Clock.currentTimeMillis) + Duration.toMillis(limit)

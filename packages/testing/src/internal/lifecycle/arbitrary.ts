@@ -119,7 +119,7 @@ const image = (id: string): Gen<Image> =>
     weighted<readonly [number, number]>(
       [3, Arbitrary.map(int(1, 3), (max) => [0, max] as const)],
       [3, Arbitrary.map(Arbitrary.all([int(1, 2), int(0, 2)]), ([min, more]) => [min, min + more] as const)],
-      [1, Arbitrary.Constant([0, 0] as const)]
+      [2, Arbitrary.Constant([0, 0] as const)]
     ),
     ([min, max]) => ({ id, min, max })
   )
@@ -147,8 +147,8 @@ const configuration = (scope: Scope): Gen<Configuration> => {
     maxSessions: maybe(3, pick(1, 2, 3)),
     maxLifetime: maybe(limited(5), pick(30_000, 7000)),
     idleTimeToLive: maybe(timed(3), pick(20_000, 6000)),
-    sessionLifetime: maybe(limited(5), pick(40_000, 9000)),
-    sessionIdleTimeout: maybe(limited(5), pick(30_000, 5000)),
+    sessionLifetime: maybe(limited(5), pick(40_000, 9000, 3000)),
+    sessionIdleTimeout: maybe(limited(5), pick(30_000, 5000, 3000)),
     acquireTimeout: maybe(4, pick(20_000, 3000, 0)),
     keepaliveInterval: maybe(timed(6), pick(5000, 1000)),
     pingTimeout: maybe(5, pick(2000)),
@@ -231,8 +231,14 @@ const episode = (scope: Scope): Gen<ReadonlyArray<Step>> => {
   /** In the middle of what comes next: after some turns, or when a sandbox moves. */
   const middle = Arbitrary.map(
     Arbitrary.all({
-      turns: weighted<number | undefined>([3, int(0, 4)], [2, int(0, 40)], [1, int(0, 200)], [1, none]),
-      until: maybe(6, pick("Acquired", "SettingUp", "Ready", "InSession", "ExitingSession", "ShuttingDown", "Offline"))
+      turns: weighted<number | undefined>([4, int(0, 4)], [2, int(0, 40)], [1, int(0, 200)], [1, none]),
+      until: maybe(
+        7,
+        pick(
+          ...(["Acquired", "Acquired", "Acquired", "Started", "Started", "SetUp", "SettingUp", "Ready"] as const),
+          ...(["InSession", "ExitingSession", "ShuttingDown", "Offline"] as const)
+        )
+      )
     }),
     ({ turns, until }) => ({ ...(turns === undefined ? {} : { turns }), ...(until === undefined ? {} : { until }) })
   )
@@ -284,6 +290,25 @@ const episode = (scope: Scope): Gen<ReadonlyArray<Step>> => {
       kills ? { _tag: "Kill", which } : { _tag: "Interrupt", who }
     ]
   )
+  /** Nothing comes up for a while. */
+  const outage = Arbitrary.map(
+    Arbitrary.all({
+      point: pick("create", "create", "reset"),
+      image,
+      millis: pick(12_000, 70_000),
+      ends: often,
+      more: pick(8000, 1000)
+    }),
+    ({ ends, image, millis, more, point }): ReadonlyArray<Step> => [
+      { _tag: "AddFault", fault: { at: [point], image, how: { _tag: "Fail", kind: "state" } } },
+      { _tag: "Kill", which: 0 },
+      { _tag: "Open", who: 0, image },
+      { _tag: "Open", who: 1, image },
+      { _tag: "Advance", millis },
+      ...(ends ? [{ _tag: "ClearFaults" } as const] : []),
+      { _tag: "Advance", millis: more }
+    ]
+  )
   /** Some sessions of a sandbox, one after the other. */
   const served = Arbitrary.map(
     Arbitrary.all({ who, image, count: int(1, 3), millis: scope.hasTime ? maybe(5, pick(1000, 3000, 9000)) : none }),
@@ -300,7 +325,8 @@ const episode = (scope: Scope): Gen<ReadonlyArray<Step>> => {
     [when(scope.hasTurns, 3), race],
     [when(scope.hasTurns, 3), disturbed],
     [when(scope.hasTurns, 2), handedOver],
-    [2, served]
+    [2, served],
+    [when(scope.hasFaults && scope.hasTime, 2), outage]
   )
 }
 

@@ -359,8 +359,8 @@ class Engine {
       if (!(at <= end)) break
       const now = dues.filter((due) => due.at === at)
       this.world.now = at
-      // What comes first of things that are due in the same moment is not said.
-      if (now.some((due) => due.kind !== now[0]?.kind)) this.isSure = false
+      // What comes first of things that happen in the same moment is not said, unless they are the same.
+      if (now.length > 1 && now.some(({ kind }) => kind !== "gives up")) this.isSure = false
       for (const due of now) this.happen(due)
     }
     this.world.now = end

@@ -89,8 +89,11 @@ const who = int(0, 99)
 const pause = {
   /** After so many turns. */
   turns: Schema.optionalKey(int(0, 100_000)),
-  /** Only from the moment on in which a sandbox takes that status, unless everything is at rest before. */
-  until: Schema.optionalKey(SandboxStatus.SandboxStatus)
+  /**
+   * Only from that moment on, unless everything is at rest before: a sandbox takes a status, has come up (`Started`), or
+   * has set up a session (`SetUp`).
+   */
+  until: Schema.optionalKey(Schema.Literals([...SandboxStatus.all, "Started", "SetUp"]))
 }
 const user = { who, ...pause }
 

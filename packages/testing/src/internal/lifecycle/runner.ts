@@ -8,7 +8,6 @@ import * as LoadBalancer from "@effect-sandbox/core/LoadBalancer"
 import type { Sandbox } from "@effect-sandbox/core/Sandbox"
 import { SandboxDriver } from "@effect-sandbox/core/SandboxDriver"
 import type { SandboxEvent } from "@effect-sandbox/core/SandboxEvent"
-import type { SandboxStatus } from "@effect-sandbox/core/SandboxStatus"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -115,8 +114,8 @@ class Run {
   private queued = (): number => 0
   private readonly handlerScope = Scope.makeUnsafe()
   private shutDownAt = 0
-  /** The latest status that a sandbox has taken. */
-  private lastStatus: SandboxStatus | undefined
+  /** The latest moment that a step may wait for. */
+  private lastMoment: Step["until"]
   private isAtRest = true
   private onlineSince = 0
   /** Whether somebody has asked for a shutdown, or something that has happened asks for one. */
@@ -252,7 +251,8 @@ class Run {
         })
       )
       this.starting = yield* this.fork(Scope.provide(typed(Environment.make(this.environmentOptions(faults))), scope))
-      yield* this.pass({ turns: this.program.startTurns })
+      const { startTurns } = this.program
+      yield* this.pass(startTurns === undefined ? {} : { turns: startTurns })
       // Whether it was looked at before the step, so that the model knows from where it goes on.
       let isKnown = this.program.startTurns === undefined
       for (const [index, step] of this.program.steps.entries()) {
@@ -320,14 +320,11 @@ class Run {
   }
 
   /** Lets turns pass; when everything is at rest, looks at it. */
-  private pass(
-    pause: { readonly turns?: number | undefined; readonly until?: SandboxStatus | undefined },
-    action?: Model.Action
-  ): Effect.Effect<void> {
+  private pass(pause: Pick<Step, "turns" | "until">, action?: Model.Action): Effect.Effect<void> {
     return Effect.suspend(() => {
       const isWhole = pause.turns === undefined && pause.until === undefined
-      this.lastStatus = undefined
-      if (pause.until !== undefined) while (this.lastStatus !== pause.until && !this.time.settle(1)) {}
+      this.lastMoment = undefined
+      if (pause.until !== undefined) while (this.lastMoment !== pause.until && !this.time.settle(1)) {}
       this.isAtRest = this.time.settle(pause.until === undefined ? pause.turns : (pause.turns ?? 0))
       if (isWhole && !this.isAtRest) this.blame("I7", "something runs in circles")
       this.noteStart()
@@ -417,7 +414,13 @@ class Run {
     this.sandboxes.onEvent(event, this.time.now())
     switch (event._tag) {
       case "SandboxStatusChanged":
-        this.lastStatus = event.to
+        this.lastMoment = event.to
+        break
+      case "SandboxStarted":
+        this.lastMoment = "Started"
+        break
+      case "FeatureSessionSetUp":
+        this.lastMoment = "SetUp"
         break
       case "EnvironmentShutDown":
         this.shutDownAt = this.time.now()

@@ -22,6 +22,8 @@ export interface Told {
   cameUpAt: number | undefined
   /** Sessions that have ended. */
   served: number
+  /** When the last of them did. */
+  endedAt: number
   session: string | undefined
   /** Why it must not serve any more, once the core knows. */
   broken: string | undefined
@@ -187,6 +189,7 @@ export class Sandboxes {
       since: event.timestamp,
       cameUpAt: undefined,
       served: 0,
+      endedAt: event.timestamp,
       session: undefined,
       broken: undefined,
       wasReset: false,
@@ -247,6 +250,7 @@ export class Sandboxes {
         if (told.status !== "ExitingSession") blame("I6", `${id} ends a session`, "ExitingSession", told.status)
         told.session = undefined
         told.served++
+        told.endedAt = event.timestamp
         told.wasReset = false
         this.sessions.delete(event.sessionId)
         if (event.error?.isStateError === true && told.broken === undefined) {
@@ -271,6 +275,7 @@ export class Sandboxes {
       case "FeatureTornDown": {
         const last = told.up.pop()
         if (last !== event.featureId) blame("I1", `${id} is torn down out of order`, last ?? "none", event.featureId)
+        if (told.checks > 0 && told.broken === undefined) blame("H1", `${id} is checked while it is torn down`)
         if (told.sessionUp.length > 0) blame("I1", `a session of ${id} is still up`, "none", told.sessionUp)
         return
       }
@@ -336,7 +341,7 @@ export class Sandboxes {
         blame("S3", `what ${id} does after a session`, proactive ? "SettingUp" : "Ready", to)
       }
       if (!isPooled) blame("P1", `${id} is not pooled and stays`, "ShuttingDown", move)
-      const reason = this.recycleReason(told, event.timestamp)
+      const reason = this.recycleReason(told, told.endedAt)
       if (reason !== undefined) blame("P6", `${id} ${reason} and stays`, "ShuttingDown", move)
     }
     if (told.checks > 0 && told.broken === undefined && to !== "Acquired" && to !== "ShuttingDown") {

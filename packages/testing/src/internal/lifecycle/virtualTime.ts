@@ -86,15 +86,17 @@ export const make = (options: {
     const end = now + millis
     if (!settle()) return false
     while (!isSo()) {
-      const timer = timers.at(-1)
-      if (timer === undefined || timer.due > end) {
+      const first = timers.at(-1)
+      if (first === undefined || first.due > end) {
         now = Math.max(now, end)
         return true
       }
-      timers.pop()
-      now = timer.due
-      turns++
-      timer.fire()
+      now = first.due
+      // All that are due together, as a real event loop does: what they lead to overlaps.
+      for (let timer = timers.at(-1); timer?.due === now; timer = timers.at(-1)) {
+        timers.pop()
+        later(timer.fire)
+      }
       if (!settle()) return false
     }
     return true
@@ -108,7 +110,11 @@ export const make = (options: {
         later(() => resume(Effect.void))
         return undefined
       }
-      const timer: Timer = { due: now + millis, fire: () => resume(Effect.void) }
+      let isOver = false
+      const fire = (): void => {
+        if (!isOver) resume(Effect.void)
+      }
+      const timer: Timer = { due: now + millis, fire }
       let low = 0
       let high = timers.length
       // Before those of the same time, which come first.
@@ -119,6 +125,7 @@ export const make = (options: {
       }
       timers.splice(low, 0, timer)
       return Effect.sync(() => {
+        isOver = true
         const index = timers.indexOf(timer)
         if (index !== -1) timers.splice(index, 1)
       })

@@ -41,8 +41,9 @@ export const watchDriver = (
       ...made,
       ping: Effect.suspend(() => {
         const one = told(sandboxId)
-        if (one !== undefined && one.status !== "Ready" && one.status !== "InSession") {
-          blame("H1", `${sandboxId} is pinged`, "while Ready or InSession", one.status)
+        // It may be acquired, or on its way down, before the check that is about to be interrupted.
+        if (one?.status === "SettingUp" || one?.status === "ExitingSession") {
+          blame("H1", `${sandboxId} is pinged`, "not while a session is set up or torn down", one.status)
         }
         if (one !== undefined) one.checks++
         return Effect.onExit(made.ping, () =>

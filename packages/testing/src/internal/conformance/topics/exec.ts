@@ -156,7 +156,7 @@ export const checks = [
         for (const [script, options] of [
           ["exit 1", {}],
           ["kill -KILL $$", {}],
-          ["sleep 60", { timeout: "300 millis" }],
+          ["sleep 60", { timeout: "2 seconds" }],
           ["yes", { maxOutputBytes: 10, onOutputLimit: "kill" }]
         ] as const) {
           yield* Effect.exit(sh(`echo x >>count; ${script}`, options))

@@ -58,8 +58,8 @@ export const checks = [
       inSession(bench, (sandbox) =>
         Effect.gen(function* () {
           const script = `(${ticks("a")}) & sh -c '${ticks("b")}' & ${ticks("c")}`
-          const result = yield* expect.promptly(sh(script, { timeout: "1 second" }), "exec", "10 seconds")
-          yield* expect.equal(result.outcome, timedOut(1000), "the outcome")
+          const result = yield* expect.promptly(sh(script, { timeout: "2 seconds" }), "exec", "10 seconds")
+          yield* expect.equal(result.outcome, timedOut(2000), "the outcome")
           for (const file of ["a", "b", "c"]) {
             yield* expect.atLeast(yield* sandbox.size(file), 1, `traces in ${file}`)
             yield* sandbox.stoppedTicking(file, `what ticked into ${file} is gone`)
@@ -76,8 +76,8 @@ export const checks = [
       inSession(bench, (sandbox) =>
         Effect.gen(function* () {
           const script = `setsid sh -c '${ticks("a")}' & (setsid sh -c '${ticks("b")}' &); sleep 60`
-          const result = yield* expect.promptly(sh(script, { timeout: "1 second" }), "exec", "10 seconds")
-          yield* expect.equal(result.outcome, timedOut(1000), "the outcome")
+          const result = yield* expect.promptly(sh(script, { timeout: "2 seconds" }), "exec", "10 seconds")
+          yield* expect.equal(result.outcome, timedOut(2000), "the outcome")
           for (const file of ["a", "b"]) {
             yield* expect.atLeast(yield* sandbox.size(file), 1, `traces in ${file}`)
             yield* sandbox.stoppedTicking(file, `what ticked into ${file} is gone`)
@@ -95,11 +95,11 @@ export const checks = [
         Effect.gen(function* () {
           const script = "trap 'echo polite; exit 3' TERM; echo out; while :; do sleep 0.05; done"
           const result = yield* expect.promptly(
-            sh(script, { timeout: "700 millis", forceKillAfter: "5 seconds" }),
+            sh(script, { timeout: "1500 millis", forceKillAfter: "5 seconds" }),
             "exec",
-            "9 seconds"
+            "12 seconds"
           )
-          yield* expect.equal([result.outcome, result.stdout], [timedOut(700), "out\npolite\n"], "the result")
+          yield* expect.equal([result.outcome, result.stdout], [timedOut(1500), "out\npolite\n"], "the result")
         })
       )
   ),
@@ -112,9 +112,9 @@ export const checks = [
       inSession(bench, () =>
         Effect.gen(function* () {
           const script = 'trap "" TERM INT HUP; echo out; setsid sleep 60 & while :; do sleep 1; done'
-          const run = sh(script, { timeout: "500 millis", forceKillAfter: "500 millis" })
-          const result = yield* expect.promptly(run, "exec with a time limit of half a second", "10 seconds")
-          yield* expect.equal([result.outcome, result.stdout], [timedOut(500), "out\n"], "the result")
+          const run = sh(script, { timeout: "1500 millis", forceKillAfter: "500 millis" })
+          const result = yield* expect.promptly(run, "exec with a time limit of 1.5 s", "10 seconds")
+          yield* expect.equal([result.outcome, result.stdout], [timedOut(1500), "out\n"], "the result")
         })
       )
   ),
@@ -128,9 +128,9 @@ export const checks = [
         Effect.gen(function* () {
           const sandbox = yield* Sandbox
           const stdin = Stream.concat(Stream.make(text.encode("given")), Stream.never)
-          const run = sandbox.exec("cat", [], { stdin, timeout: "700 millis", forceKillAfter: "500 millis" })
+          const run = sandbox.exec("cat", [], { stdin, timeout: "1500 millis", forceKillAfter: "500 millis" })
           const result = yield* expect.promptly(run, "exec", "10 seconds")
-          yield* expect.equal([result.outcome, result.stdout], [timedOut(700), "given"], "the result")
+          yield* expect.equal([result.outcome, result.stdout], [timedOut(1500), "given"], "the result")
         })
       )
   ),

@@ -178,13 +178,22 @@ export const checks = [
     })
   ),
 
-  check("handle-closed", "a handle ends with its scope", { marks: ["I7"] }, (bench) =>
-    Effect.gen(function* () {
-      const { files } = yield* bench.create()
-      yield* files.writeFileString("file", content)
-      const file = yield* Effect.scoped(files.open("file"))
-      yield* expect.platformError(file.readAlloc(1), undefined, "reading from a handle whose scope has closed")
-    })
+  check(
+    "handle-closed",
+    "a handle ends with its scope, and is never that of a file that was opened later",
+    { marks: ["I7"] },
+    (bench) =>
+      Effect.gen(function* () {
+        const { files } = yield* bench.create()
+        yield* files.writeFileString("file", content)
+        yield* files.writeFileString("other", "kept")
+        const closed = yield* Effect.scoped(files.open("file", { flag: "r+" }))
+        yield* Effect.forEach(Array.from({ length: 30 }), () => files.open("other", { flag: "r+" }))
+        yield* expect.platformError(closed.readAlloc(1), undefined, "reading from it")
+        yield* expect.platformError(closed.writeAll(text.encode("lost")), undefined, "writing to it")
+        yield* expect.platformError(closed.truncate(0), undefined, "cutting it")
+        yield* expect.equal(yield* files.readFileString("other"), "kept", "the other file")
+      })
   ),
 
   check(

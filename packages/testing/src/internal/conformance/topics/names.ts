@@ -60,17 +60,19 @@ export const checks = [
   check("name-odd-directories", "directories may have any name", {}, (bench) =>
     Effect.gen(function* () {
       const { files, workdir } = yield* bench.create()
-      for (const name of odd) {
-        yield* files.makeDirectory(`${name}/inner`, { recursive: true })
-        yield* files.writeFileString(`${workdir}/${name}/inner/file`, name)
-        yield* files.rename(`${name}/inner/file`, `${name}/moved`)
-        yield* expect.equal(
-          yield* files.readFileString(`${name}/moved`),
-          name,
-          `in the directory ${JSON.stringify(name)}`
-        )
-        yield* files.remove(name, { recursive: true })
-      }
+      const use = (name: string) =>
+        Effect.gen(function* () {
+          yield* files.makeDirectory(`${name}/inner`, { recursive: true })
+          yield* files.writeFileString(`${workdir}/${name}/inner/file`, name)
+          yield* files.rename(`${name}/inner/file`, `${name}/moved`)
+          yield* expect.equal(
+            yield* files.readFileString(`${name}/moved`),
+            name,
+            `in the directory ${JSON.stringify(name)}`
+          )
+          yield* files.remove(name, { recursive: true })
+        })
+      yield* Effect.forEach(odd, use, { concurrency: 8 })
       yield* expect.equal(yield* files.readDirectory("."), [], "what is left")
     })
   ),

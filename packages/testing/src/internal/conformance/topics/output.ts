@@ -211,7 +211,7 @@ export const checks = [
       Effect.gen(function* () {
         const sandbox = yield* bench.create()
         const run = Effect.scoped(Effect.andThen(sandbox.start("yes", ["flood"]), Effect.sleep("300 millis")))
-        yield* expect.promptly(run, "closing a command that floods its output")
+        yield* expect.promptly(run, "closing a command that floods its output", "15 seconds")
         yield* expect.equal((yield* sandbox.run("echo", ["on"])).stdout, "on\n", "the next command")
       })
   ),

@@ -10,7 +10,7 @@ import { Lifecycle } from "@effect-sandbox/testing"
 import { NodeRuntime } from "@effect/platform-node"
 import { Arbitrary, Console, Context, Effect, Schema } from "effect"
 import { TestClock } from "effect/testing"
-import fc from "fast-check"
+import * as fc from "fast-check"
 // The parts that `Lifecycle.check` is made of, to compare them.
 import { program } from "../packages/testing/src/internal/lifecycle/arbitrary.ts"
 import { shrink } from "../packages/testing/src/internal/lifecycle/shrink.ts"

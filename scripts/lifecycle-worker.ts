@@ -45,4 +45,6 @@ const worker = Command.make(
   })
 )
 
+Error.stackTraceLimit = 3 // programs make errors by the thousand, and nobody reads where
+
 NodeRuntime.runMain(Command.run(worker, { version: "1" }).pipe(Effect.provide(NodeServices.layer)))

@@ -55,7 +55,8 @@ export const driverConformance = <E>(
   const resolved = resolving.success
   const { conduct, report } = runner.make(resolved)
 
-  suite(layer, { excludeTestServices: true, timeout: layerTimeout })(name, (it) => {
+  // Drivers of one file take turns; the checks of one run together.
+  suite(layer, { concurrent: false, excludeTestServices: true, timeout: layerTimeout })(name, (it) => {
     for (const topic of new Set(resolved.checks.map((check) => check.topic))) {
       describe(topic, { concurrent: true }, () => {
         for (const check of resolved.checks) {

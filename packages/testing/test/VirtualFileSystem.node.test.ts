@@ -1,6 +1,6 @@
 /**
  * The virtual file system beside the real one: random programs of operations do the same on both, operation by operation,
- * and leave the same files behind. `FILE_PROGRAMS` says how many programs.
+ * and leave the same files behind. `FILE_PROGRAMS` says how many programs, `FILE_REPLAY` takes the token of one that failed.
  */
 import { NodeServices } from "@effect/platform-node"
 import { assert, it } from "@effect/vitest"
@@ -41,5 +41,5 @@ it.effect.prop(
       const [got, expected] = [yield* onVirtual.snapshot, yield* onReal.snapshot]
       assert.isTrue(got === expected, `after\n${lines.join("\n")}\nthere is\n${got}\nand not\n${expected}\n`)
     }).pipe(Effect.provide(NodeServices.layer), Effect.scoped),
-  { timeout: 60_000 + 100 * runs, arbitrary: { runs, size: 60, replay: process.env["REPLAY"] } }
+  { timeout: 60_000 + 100 * runs, arbitrary: { runs, size: 60, replay: process.env["FILE_REPLAY"] } }
 )

@@ -1,7 +1,7 @@
 /**
  * Permissions as the kernel sees them: random programs whose operations are made by several users do the same on the
  * virtual file system and on the real one. Only root can take other users' places, so others skip this.
- * `FILE_PROGRAMS` says how many programs.
+ * `FILE_PROGRAMS` says how many programs, `FILE_REPLAY` takes the token of one that failed.
  */
 import { existsSync, readFileSync } from "node:fs"
 import { NodeServices } from "@effect/platform-node"
@@ -94,5 +94,5 @@ it.effect.prop(
       const [got, expected] = [yield* onVirtual.snapshot, yield* onReal.snapshot]
       assert.isTrue(got === expected, `after\n${lines.join("\n")}\nthere is\n${got}\nand not\n${expected}\n`)
     }).pipe(Effect.provide(NodeServices.layer), Effect.scoped),
-  { timeout: 60_000 + 100 * runs, arbitrary: { runs, size: 60, replay: process.env["REPLAY"] } }
+  { timeout: 60_000 + 100 * runs, arbitrary: { runs, size: 60, replay: process.env["FILE_REPLAY"] } }
 )

@@ -41,7 +41,7 @@ type Known = keyof typeof numbers
 
 const isKnown = (name: string): name is Known => Object.hasOwn(numbers, name)
 
-const byNumber = new Map(
+const byNumber: ReadonlyMap<number, Known> = new Map(
   Object.keys(numbers).flatMap((name) => (isKnown(name) ? [[numbers[name], name] as const] : []))
 )
 
@@ -50,7 +50,7 @@ export const numberOf = (signal: Signal): number => (isKnown(signal) ? numbers[s
 
 /** The signal of a number, or of a name with or without `SIG`. */
 export const parse = (text: string): Signal | undefined => {
-  if (/^\d+$/.test(text)) return (byNumber as ReadonlyMap<number, Known>).get(Number(text))
+  if (/^\d+$/.test(text)) return byNumber.get(Number(text))
   const name = text.toUpperCase()
   const full = name.startsWith("SIG") ? name : `SIG${name}`
   return isKnown(full) ? full : undefined

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import * as PlatformErrors from "effect/PlatformError"
 import * as errno from "./processErrno.ts"
-import type * as files from "./processFiles.ts"
+import * as files from "./processFiles.ts"
 import type { Body, Process } from "./process.ts"
 import * as text from "./processText.ts"
 
@@ -89,7 +89,8 @@ export const withReader = <A, E>(
     ? use({ name, read: (max) => process.read(0, max) })
     : Effect.acquireUseRelease(
         process.open(name),
-        (file: files.OpenFile) => use({ name, read: (max = 65536) => Effect.andThen(process.resumed, file.read(max)) }),
+        (file: files.OpenFile) =>
+          use({ name, read: (max = files.blockSize) => Effect.andThen(process.resumed, file.read(max)) }),
         (file) => file.release
       )
 

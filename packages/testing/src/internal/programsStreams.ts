@@ -4,7 +4,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { PlatformError } from "effect/PlatformError"
-import type * as files from "./processFiles.ts"
+import * as files from "./processFiles.ts"
 import type { Process } from "./process.ts"
 import * as text from "./processText.ts"
 import * as calls from "./programsCall.ts"
@@ -67,7 +67,7 @@ const head = calls.withOptions("head", "n:c:q", (call, { operands, values }) => 
 const firstBytes = (call: calls.Call, reader: calls.Reader, count: number) =>
   Effect.gen(function* () {
     for (let left = count; left > 0;) {
-      const bytes = yield* reader.read(Math.min(left, 65536))
+      const bytes = yield* reader.read(Math.min(left, files.blockSize))
       if (bytes.length === 0) return
       yield* calls.out(call, bytes)
       left -= bytes.length

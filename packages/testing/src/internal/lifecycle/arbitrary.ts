@@ -158,7 +158,7 @@ const configuration = (scope: Scope): Gen<Configuration> => {
     outageGracePeriod: maybe(5, pick(60_000, 10_000, 0)),
     outageRetry: maybe(
       4,
-      struct({ every: pick(5000, 1000), times: maybe(3, pick(0, 1, 3)), jittered: maybe(5, Arbitrary.Constant(true)) })
+      struct({ every: pick(5000, 5000, 5000, 1000), times: maybe(3, pick(0, 1, 3)), jittered: maybe(5, Arbitrary.Constant(true)) })
     ),
     onOutage: maybe(2, Arbitrary.Constant("shutdown" as const)),
     probes: weighted([1, Arbitrary.Constant(0)], [2, Arbitrary.Constant(1)], [3, Arbitrary.Constant(2)]),
@@ -295,7 +295,7 @@ const episode = (scope: Scope): Gen<ReadonlyArray<Step>> => {
     Arbitrary.all({
       point: pick("create", "create", "reset"),
       image,
-      millis: pick(12_000, 70_000),
+      millis: pick(12_000, 12_000, 70_000),
       ends: often,
       more: pick(8000, 1000)
     }),

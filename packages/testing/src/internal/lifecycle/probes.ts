@@ -8,10 +8,18 @@ import type { Setups } from "./setups.ts"
 interface Shape {
   readonly name: string
 }
-export class Probe1 extends Context.Service<Probe1, Shape>()("@effect-sandbox/testing/Lifecycle/Probe1") {}
-export class Probe2 extends Context.Service<Probe2, Shape>()("@effect-sandbox/testing/Lifecycle/Probe2") {}
-export class Probe3 extends Context.Service<Probe3, Shape>()("@effect-sandbox/testing/Lifecycle/Probe3") {}
-export class HostProbe extends Context.Service<HostProbe, Shape>()("@effect-sandbox/testing/Lifecycle/HostProbe") {}
+export class Probe1 extends Context.Service<Probe1, Shape>()(
+  "@effect-sandbox/testing/internal/lifecycle/probes/Probe1"
+) {}
+export class Probe2 extends Context.Service<Probe2, Shape>()(
+  "@effect-sandbox/testing/internal/lifecycle/probes/Probe2"
+) {}
+export class Probe3 extends Context.Service<Probe3, Shape>()(
+  "@effect-sandbox/testing/internal/lifecycle/probes/Probe3"
+) {}
+export class HostProbe extends Context.Service<HostProbe, Shape>()(
+  "@effect-sandbox/testing/internal/lifecycle/probes/HostProbe"
+) {}
 
 type Make = (setups: Setups, housekeepInterval: number | undefined) => Feature.Any
 

@@ -162,12 +162,12 @@ const lookAtSandbox = (view: View, told: Told, blame: Blame): void => {
   const { housekeepInterval = 30_000, idleTimeToLive, maxLifetime } = view.configuration
   const round = Math.min(housekeepInterval, idleTimeToLive ?? housekeepInterval)
   if (told.status === "Ready" && maxLifetime !== undefined && stats.status === "Online") {
-    const late = view.now - Math.max(told.bornAt + maxLifetime, told.since)
+    const late = view.now - Math.max(told.bornAt + maxLifetime, told.since, view.onlineSince)
     if (late > round) blame("P6", `${told.id} is too old`, `to go within ${round} ms`, late)
   }
   if (told.status === "Ready" && idleTimeToLive !== undefined && stats.status === "Online") {
     const staying = sandboxes.live(told.image).filter((one) => one.status !== "ShuttingDown")
-    const late = view.now - told.since - idleTimeToLive
+    const late = view.now - Math.max(told.since + idleTimeToLive, view.onlineSince)
     if (late > round && staying.length > sizeOf(view.configuration, told.image).min) {
       blame("P6", `${told.id} is idle`, `to go within ${round} ms`, late)
     }

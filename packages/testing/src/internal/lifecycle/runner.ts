@@ -1,10 +1,8 @@
 /** Runs one program on the real core and a simulated driver, and checks everything on the way. */
 import * as Environment from "@effect-sandbox/core/Environment"
 import { isStateError } from "@effect-sandbox/core/SandboxError"
-import type * as EnvironmentConfig from "@effect-sandbox/core/EnvironmentConfig"
 import * as EventHandler from "@effect-sandbox/core/EventHandler"
 import * as Feature from "@effect-sandbox/core/Feature"
-import * as LoadBalancer from "@effect-sandbox/core/LoadBalancer"
 import type { Sandbox } from "@effect-sandbox/core/Sandbox"
 import { SandboxDriver } from "@effect-sandbox/core/SandboxDriver"
 import type { SandboxEvent } from "@effect-sandbox/core/SandboxEvent"
@@ -15,19 +13,19 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
-import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import type { Fault } from "../../FaultPlan.ts"
 import { Faults, type Struck } from "../../Faults.ts"
 import type { Latency } from "../../Latency.ts"
 import { SimDriver } from "../../SimDriver.ts"
-import { type Class, defaultAcquireTimeout, describe, judge } from "./exits.ts"
+import { type Class, describe, judge } from "./exits.ts"
 import { parseSandboxId } from "./names.ts"
 import { Oracle, personOf } from "./oracle.ts"
 import type * as Model from "./model.ts"
 import { HostProbe, hostProbe, Probe1, probes } from "./probes.ts"
-import { dynamicMax, isFineGrained, isWhole, type Program, sizeOf, type Step } from "./program.ts"
+import { isFineGrained, isWhole, type Program, sizeOf, type Step } from "./program.ts"
 import * as Rest from "./rest.ts"
+import { settingsOf } from "./settings.ts"
 import { Sandboxes } from "./sandboxes.ts"
 import { Setups } from "./setups.ts"
 import { body, hostBody, type Instruction, type Subject, type User, useAfter } from "./user.ts"
@@ -209,11 +207,8 @@ class Run {
     return Effect.gen({ self: this }, function* () {
       const driverScope = Scope.makeUnsafe()
       const scope = Scope.makeUnsafe()
-      const layer = SimDriver.layer({
-        seed: this.program.configuration.seed,
-        latency: this.program.configuration.latency,
-        faults: this.program.faults
-      })
+      const { latency } = this.program.configuration
+      const layer = SimDriver.layer({ ...(latency === undefined ? {} : { latency }), faults: this.program.faults })
       const built = yield* this.fork(Layer.buildWithScope(layer, driverScope))
       this.time.settle()
       const services = built.pollUnsafe()
@@ -250,7 +245,9 @@ class Run {
           }
         })
       )
-      this.starting = yield* this.fork(Scope.provide(typed(Environment.make(this.environmentOptions(faults))), scope))
+      this.starting = yield* this.fork(
+        Scope.provide(typed(Environment.make(settingsOf(this.program.configuration, this.features(faults)))), scope)
+      )
       const { startTurns } = this.program
       yield* this.pass(startTurns === undefined ? {} : { turns: startTurns })
       // Whether it was looked at before the step, so that the model knows from where it goes on.
@@ -276,47 +273,15 @@ class Run {
     return count > 0 || this.options.features.some((one) => one.kind === "sandbox" && Feature.appliesTo(one, image))
   }
 
-  private environmentOptions(faults: Faults["Service"]): EnvironmentConfig.Options {
-    const { configuration } = this.program
-    const { outageRetry = { every: 5000 } } = configuration
-    const spaced = Schedule.spaced(outageRetry.every)
-    const jittered = outageRetry.jittered === true ? Schedule.jittered(spaced) : spaced
-    const images = configuration.images.map(({ id }) => id)
+  /** The probes and the features under test, all with faults. */
+  private features(faults: Faults["Service"]): ReadonlyArray<Feature.Any> {
+    const { hostProbe: hasHost, images, probeInterval, probes: count = 0 } = this.program.configuration
+    const own = probes(count, this.setups, probeInterval)
+    const host = hasHost === true ? [hostProbe(this.setups, probeInterval)] : []
     const applicable = this.options.features.filter(
-      (one) => one.kind === "host" || images.some((image) => Feature.appliesTo(one, image))
+      (one) => one.kind === "host" || images.some(({ id }) => Feature.appliesTo(one, id))
     )
-    const { probeInterval } = configuration
-    const own = probes(configuration.probes ?? 0, this.setups, probeInterval)
-    const host = configuration.hostProbe === true ? [hostProbe(this.setups, probeInterval)] : []
-    const all = [...host, ...own.slice(0, 1), ...applicable, ...own.slice(1)]
-    return {
-      id: "env",
-      images,
-      dynamicImages: configuration.dynamicImages === true ? ["dynamic.*"] : false,
-      pool: {
-        ...Object.fromEntries(configuration.images.map(({ id, max, min }) => [id, max === 0 ? 0 : { min, max }])),
-        // The minimum does not apply to images that are not listed (P5).
-        "dynamic.*": { min: 1, max: dynamicMax }
-      },
-      features: all.map((feature) => faults.feature(feature)),
-      proactiveSessionSetup: configuration.proactiveSessionSetup,
-      concurrency: configuration.concurrency,
-      loadBalancer: LoadBalancer[configuration.loadBalancer ?? "roundRobin"],
-      maxSessions: configuration.maxSessions,
-      maxLifetime: configuration.maxLifetime,
-      idleTimeToLive: configuration.idleTimeToLive,
-      sessionLifetime: configuration.sessionLifetime,
-      sessionIdleTimeout: configuration.sessionIdleTimeout,
-      acquireTimeout: configuration.acquireTimeout ?? defaultAcquireTimeout,
-      keepaliveInterval: configuration.keepaliveInterval ?? 0,
-      pingTimeout: configuration.pingTimeout,
-      missedPings: configuration.missedPings,
-      housekeepInterval: configuration.housekeepInterval,
-      teardownTimeout: configuration.teardownTimeout,
-      outageGracePeriod: configuration.outageGracePeriod,
-      outageRetry: outageRetry.times === undefined ? jittered : Schedule.upTo(jittered, { times: outageRetry.times }),
-      onOutage: configuration.onOutage
-    }
+    return [...host, ...own.slice(0, 1), ...applicable, ...own.slice(1)].map((feature) => faults.feature(feature))
   }
 
   /** Lets turns pass; when everything is at rest, looks at it. */

@@ -11,7 +11,7 @@ const project = (name: string, root: string, include: string) => ({
     exclude: integration ? configDefaults.exclude : [...configDefaults.exclude, "**/*.integration.test.ts"],
     sequence: { concurrent: true },
     // A hang, not a slow machine: the tests of a file run at the same time and share two processors.
-    testTimeout: 60_000
+    testTimeout: 180_000
   }
 })
 

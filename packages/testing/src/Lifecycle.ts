@@ -39,6 +39,7 @@ import * as programs from "./internal/lifecycle/program.ts"
 import * as runner from "./internal/lifecycle/runner.ts"
 import * as shrinking from "./internal/lifecycle/shrink.ts"
 import * as timelines from "./internal/lifecycle/timeline.ts"
+import type { Options as Inside } from "./internal/lifecycle/world.ts"
 import * as tokens from "./internal/lifecycle/token.ts"
 
 /** How an environment is configured, and the world around it. */
@@ -102,6 +103,11 @@ export interface RunOptions<
   readonly features?: F | undefined
   /** What programs do with the features in sessions. What it fails with is the session's own error. Default: nothing. */
   readonly use?: Effect.Effect<A, E, R> | undefined
+  /**
+   * What is left of the features outside of sandboxes (connections, files of the host, …), asked when a program has
+   * ended: whatever it names was leaked. Default: nothing.
+   */
+  readonly leftovers?: Effect.Effect<ReadonlyArray<string>, never, R> | undefined
 }
 
 export interface Options<
@@ -138,9 +144,10 @@ export type Services<F extends ReadonlyArray<Feature.Any>, R> = Feature.Services
 
 const defaultImages = ["alpha", "beta", "gamma"]
 
-const insideOf = (options: RunOptions<ReadonlyArray<Feature.Any>, unknown, unknown, unknown>): runner.Options => ({
+const insideOf = (options: RunOptions<ReadonlyArray<Feature.Any>, unknown, unknown, unknown>): Inside => ({
   features: options.features ?? [],
-  use: options.use ?? Effect.void
+  use: options.use ?? Effect.void,
+  leftovers: options.leftovers ?? Effect.succeed([])
 })
 
 /** What was asked for by the options' types; inside nobody knows them. */

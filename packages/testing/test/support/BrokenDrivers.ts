@@ -161,7 +161,11 @@ export const retries = spawning((spawner, command) =>
     const scope = yield* Scope.Scope
     const first = yield* spawner.spawn(command)
     const again = Effect.flatMap(Scope.provide(spawner.spawn(command), scope), (second) => second.exitCode)
-    const exitCode = Effect.flatMap(first.exitCode, (code) => (code === 1 ? again : Effect.succeed(code)))
+    const exitCode = Effect.filterOrElse(
+      first.exitCode,
+      (code) => code !== 1,
+      () => again
+    )
     return ChildProcessSpawner.makeHandle({ ...first, exitCode: yield* Effect.cached(exitCode) })
   })
 )

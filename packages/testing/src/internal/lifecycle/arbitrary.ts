@@ -158,7 +158,11 @@ const configuration = (scope: Scope): Gen<Configuration> => {
     outageGracePeriod: maybe(5, pick(60_000, 10_000, 0)),
     outageRetry: maybe(
       4,
-      struct({ every: pick(5000, 5000, 5000, 1000), times: maybe(3, pick(0, 1, 3)), jittered: maybe(5, Arbitrary.Constant(true)) })
+      struct({
+        every: pick(5000, 5000, 5000, 1000),
+        times: maybe(3, pick(0, 1, 3)),
+        jittered: maybe(5, Arbitrary.Constant(true))
+      })
     ),
     onOutage: maybe(2, Arbitrary.Constant("shutdown" as const)),
     probes: weighted([1, Arbitrary.Constant(0)], [2, Arbitrary.Constant(1)], [3, Arbitrary.Constant(2)]),

@@ -34,8 +34,8 @@ export interface Facts {
   readonly configuration: Configuration
   readonly sandboxes: Sandboxes
   readonly now: number
-  /** Faults that struck while sandboxes or sessions of an image were set up. */
-  readonly setUpFaults: (image: string) => number
+  /** Whether faults struck while sandboxes or sessions of the user's image were set up. */
+  readonly hitSetUp: boolean
   /** Whether a sandbox was made to die, or something of it failed. */
   readonly isBroken: (sandboxId: string) => boolean
   /** Whether the teardown of a session raised an error that is not a state error; of its sandbox, too, where that goes with it. */
@@ -105,7 +105,7 @@ export const judge = (user: User, exit: Exit.Exit<string, unknown>, facts: Facts
   const began = user.sessionId !== undefined
   if (fails.length === 0) {
     const isFault = dies.every((defect) => tagOf(defect) === "SimulatedDefect" || tagOf(defect) === "SimulatedError")
-    if (!began && ((isFault && facts.setUpFaults(user.image) > 0) || facts.hasForeign)) return "set-up error"
+    if (!began && ((isFault && facts.hitSetUp) || facts.hasForeign)) return "set-up error"
     return wrong("I9", "no defect, because nothing has died")
   }
   if (fails.length > 1 || dies.length > 0) return wrong("I9", "one error")
@@ -114,7 +114,7 @@ export const judge = (user: User, exit: Exit.Exit<string, unknown>, facts: Facts
     case "SandboxStateError": {
       // The tag says what it is; state errors are made nowhere else.
       const { sandboxId } = error as SandboxStateError
-      if (!began && sandboxId === "host" && facts.setUpFaults(user.image) > 0) return "set-up error"
+      if (!began && sandboxId === "host" && facts.hitSetUp) return "set-up error"
       if (began && sandboxId !== user.sandboxId) return wrong("X3", `a state error of ${user.sandboxId}`)
       if (!began && parseSandboxId(sandboxId)?.image !== user.image)
         return wrong("X5", `a state error of ${user.image}`)
@@ -157,7 +157,7 @@ export const judge = (user: User, exit: Exit.Exit<string, unknown>, facts: Facts
     case "SessionEndedError":
       return user.isClosed ? "ended" : wrong("I9", "not ended, because nobody has closed it")
     case "SimulatedError":
-      return !began && facts.setUpFaults(user.image) > 0 ? "set-up error" : wrong("I9", "no error of a set-up")
+      return !began && facts.hitSetUp ? "set-up error" : wrong("I9", "no error of a set-up")
     default:
       return !began && facts.hasForeign ? "set-up error" : wrong("I9", "an error that was raised")
   }

@@ -168,4 +168,5 @@ export const dynamicMax = 2
 export const isFineGrained = ({ maxOpsBeforeYield = 2048 }: Configuration): boolean => maxOpsBeforeYield < 200
 
 /** Whether everything comes to rest after a step. */
-export const isWhole = ({ turns, until }: Step): boolean => turns === undefined && until === undefined
+export const isWhole = ({ turns, until }: Pick<Step, "turns" | "until">): boolean =>
+  turns === undefined && until === undefined

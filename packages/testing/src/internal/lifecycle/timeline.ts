@@ -3,7 +3,8 @@ import type { SandboxEvent } from "@effect-sandbox/core/SandboxEvent"
 import * as EventLogger from "@effect-sandbox/core/EventLogger"
 import type { Fault } from "../../FaultPlan.ts"
 import type { Configuration, Program, Step } from "./program.ts"
-import type { Found, Happening, Outcome } from "./runner.ts"
+import type { Found, Happening } from "./log.ts"
+import type { Outcome } from "./runner.ts"
 
 /** The options as one line each. */
 export const configurationLines = (configuration: Configuration): ReadonlyArray<string> => {

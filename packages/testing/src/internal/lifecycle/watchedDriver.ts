@@ -9,7 +9,9 @@ export const watchDriver = (
   options: {
     readonly max: (image: string) => number
     readonly told: (sandboxId: string) => Told | undefined
-    readonly hasFeatures: (image: string) => boolean
+    /** What still runs inside. */
+    readonly processes: (sandboxId: string) => ReadonlyArray<unknown>
+    readonly isBroken: (sandboxId: string) => boolean
     readonly blame: Blame
     readonly count: (situation: string) => void
   }
@@ -18,7 +20,7 @@ export const watchDriver = (
   /** The sandboxes of each image that there are. */
   const places = new Map<string, Set<string>>()
   const ids = new Set<string>()
-  const create = Effect.fnUntraced(function* (spec: SandboxSpec) {
+  const create: typeof driver.create = Effect.fnUntraced(function* (spec: SandboxSpec) {
     const { image, sandboxId } = spec
     if (ids.has(sandboxId)) blame("L7", `${sandboxId} is created twice`)
     ids.add(sandboxId)
@@ -37,8 +39,26 @@ export const watchDriver = (
       () => Effect.sync(() => there.delete(sandboxId))
     )
     const made = yield* driver.create(spec)
+    let open = 0
+    // Everything in it has been taken down by now; what is left was left by somebody.
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        if (options.isBroken(sandboxId)) return
+        const processes = options.processes(sandboxId)
+        if (processes.length > 0) blame("I7", `processes that are left in ${sandboxId}`, "none", processes)
+        if (open > 0) blame("I7", `files that are left open in ${sandboxId}`, 0, open)
+      })
+    )
     return {
       ...made,
+      fileSystem: {
+        ...made.fileSystem,
+        open: (path, how) =>
+          Effect.acquireRelease(
+            Effect.sync(() => void open++),
+            () => Effect.sync(() => void open--)
+          ).pipe(Effect.andThen(made.fileSystem.open(path, how)))
+      },
       ping: Effect.suspend(() => {
         const one = told(sandboxId)
         // It may be acquired, or on its way down, before the check that is about to be interrupted.

@@ -38,7 +38,7 @@ import * as PlatformError from "effect/PlatformError"
 import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
 import * as Plan from "./FaultPlan.ts"
-import { faultyDriver, faultyFeature } from "./internal/faulty.ts"
+import { faultyDriver, faultyFeature } from "./internal/driver/faulty.ts"
 
 /** The typed error that a fault raises in a feature: the user's own kind. */
 export class SimulatedError extends Schema.TaggedError<SimulatedError>()("SimulatedError", {

@@ -35,9 +35,9 @@ import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import * as phases from "./internal/environmentPhases.ts"
-import { defaultPatience, runCase } from "./internal/interruptionCase.ts"
-import { UnfitError } from "./internal/unfitError.ts"
+import * as phases from "./internal/interruption/environmentPhases.ts"
+import { defaultPatience, runCase } from "./internal/interruption/interruptionCase.ts"
+import { UnfitError } from "./internal/interruption/unfitError.ts"
 import * as Turns from "./Turns.ts"
 
 export {

@@ -39,14 +39,14 @@ import * as Schema from "effect/Schema"
 import * as Plan from "./FaultPlan.ts"
 import { Faults } from "./Faults.ts"
 import type { Journal } from "./FeatureProbe.ts"
-import type { ProcessInfo } from "./internal/processTable.ts"
-import { imageFor, type SimImage, templateOf } from "./internal/simImage.ts"
-import { type Before, type SimMachine, simMachine } from "./internal/simMachine.ts"
+import type { ProcessInfo } from "./internal/processes/processTable.ts"
+import { imageFor, type SimImage, templateOf } from "./internal/driver/simImage.ts"
+import { type Before, type SimMachine, simMachine } from "./internal/driver/simMachine.ts"
 import * as Latency from "./Latency.ts"
 import type { SimProgram } from "./SimProgram.ts"
 
-export type { ProcessInfo } from "./internal/processTable.ts"
-export type { SimImage } from "./internal/simImage.ts"
+export type { ProcessInfo } from "./internal/processes/processTable.ts"
+export type { SimImage } from "./internal/driver/simImage.ts"
 
 /** How long the operations of a simulated sandbox take. What is left out takes no time. */
 export interface Latencies {

@@ -38,13 +38,13 @@ import * as Path from "effect/Path"
 import type { PlatformError } from "effect/PlatformError"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import { lines } from "./internal/virtualLines.ts"
-import { type DeviceName, superuser } from "./internal/virtualNode.ts"
-import { lookup } from "./internal/virtualPath.ts"
-import * as view from "./internal/virtualView.ts"
-import * as volume from "./internal/virtualVolume.ts"
+import { lines } from "./internal/files/virtualLines.ts"
+import { type DeviceName, superuser } from "./internal/files/virtualNode.ts"
+import { lookup } from "./internal/files/virtualPath.ts"
+import * as view from "./internal/files/virtualView.ts"
+import * as volume from "./internal/files/virtualVolume.ts"
 
-export { type Errno, SystemCallError } from "./internal/virtualError.ts"
+export { type Errno, SystemCallError } from "./internal/files/virtualError.ts"
 
 /** Who asks. User 0 may do nearly everything, as usual. */
 export interface User {

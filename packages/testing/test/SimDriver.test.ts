@@ -247,6 +247,21 @@ describe("sessions", () => {
     )
   )
 
+  it.effect("a shell's umask is that of the files it makes", () =>
+    onSim(
+      {},
+      Effect.gen(function* () {
+        const env = yield* Environment.make({ ...quiet, pool: 1 })
+        const body = Effect.gen(function* () {
+          yield* exec("sh", "-c", "umask 077; echo a > secret; umask 0; echo a > shared")
+          const files = yield* FileSystem.FileSystem
+          return [(yield* files.stat("secret")).mode & 0o777, (yield* files.stat("shared")).mode & 0o777]
+        })
+        assert.deepStrictEqual(yield* env.withSession({}, body), [0o600, 0o666])
+      })
+    )
+  )
+
   it.effect("a full disk and too many processes are the session's own trouble", () =>
     onSim(
       { diskBytes: 200_000, maxProcesses: 2, programs: [hangs] },

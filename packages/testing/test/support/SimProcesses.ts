@@ -2,7 +2,7 @@
 import { ProcessSignalled } from "@effect-sandbox/core"
 import { Cause, Effect, Exit, Fiber, type FileSystem, type PlatformError, type Redacted, Stream } from "effect"
 import { ChildProcess, type ChildProcessSpawner } from "effect/process"
-import * as processTable from "../../src/internal/processTable.ts"
+import * as processTable from "../../src/internal/processes/processTable.ts"
 import * as VirtualFileSystem from "../../src/VirtualFileSystem.ts"
 
 export interface Machine extends processTable.ProcessTable {

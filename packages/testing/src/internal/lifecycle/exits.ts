@@ -163,8 +163,8 @@ export const judge = (user: User, exit: Exit.Exit<string, unknown>, facts: Facts
   }
 }
 
-/** An hour, so that whoever waits waits for something else. */
-export const defaultAcquireTimeout = 3_600_000
+/** How long users wait when their program does not say. */
+export const defaultAcquireTimeout = 100_000
 
 const isInterruption = (exit: Exit.Exit<string, unknown>, user: User): boolean =>
   exit._tag === "Failure" && user.isInterrupted && Cause.hasInterruptsOnly(exit.cause)

@@ -3,7 +3,7 @@
  * thing that is done to it. Exact where the rules are: nothing takes time, nothing fails, and things happen in the
  * order in which they are asked for. Where the rules leave a choice there is no prediction.
  */
-import type { Class } from "./exits.ts"
+import { type Class, defaultAcquireTimeout } from "./exits.ts"
 import { type Configuration, sizeOf } from "./program.ts"
 import type { Instruction } from "./user.ts"
 
@@ -374,7 +374,8 @@ class Engine {
         if (at !== undefined) dues.push({ at, kind, person })
       }
       const after = (since: number, millis: number | undefined) => (millis === undefined ? undefined : since + millis)
-      if (person.state === "waiting") due("gives up", person.openedAt + (configuration.acquireTimeout ?? 3_600_000))
+      if (person.state === "waiting")
+        due("gives up", person.openedAt + (configuration.acquireTimeout ?? defaultAcquireTimeout))
       if (person.state !== "inside" && person.state !== "outside") continue
       if (person.busyUntil === Number.POSITIVE_INFINITY) this.isSure = false
       due("done", person.busyUntil)

@@ -1,6 +1,6 @@
 /** The users of a program: who they are, what they are told, where they are, and how they end. */
 import type * as Environment from "@effect-sandbox/core/Environment"
-import type * as Feature from "@effect-sandbox/core/Feature"
+import * as Feature from "@effect-sandbox/core/Feature"
 import type { Sandbox } from "@effect-sandbox/core/Sandbox"
 import { isStateError } from "@effect-sandbox/core/SandboxError"
 import type { SandboxEvent } from "@effect-sandbox/core/SandboxEvent"
@@ -218,7 +218,12 @@ export class People {
   private readonly host: Host = {
     now: () => this.world.time.now(),
     environment: () => this.world.environment,
-    use: Effect.suspend(() => this.world.options.use),
+    use: (image) =>
+      Effect.suspend(() => {
+        const { features, use } = this.world.options
+        // Dynamic images and those of others may be none that the features are for.
+        return features.every((feature) => Feature.appliesTo(feature, image)) ? use : Effect.void
+      }),
     onEnter: (user, sandbox, sessionId) =>
       Effect.map(Effect.all([sandbox.status, sandbox.stateErrors]), ([status, errors]) => {
         user.sandboxId = sandbox.id

@@ -43,7 +43,7 @@ export const Configuration = Schema.Struct({
   idleTimeToLive: Schema.optionalKey(PositiveMillis),
   sessionLifetime: Schema.optionalKey(PositiveMillis),
   sessionIdleTimeout: Schema.optionalKey(PositiveMillis),
-  /** Default: an hour. */
+  /** Default: 100 seconds. */
   acquireTimeout: Schema.optionalKey(Millis),
   keepaliveInterval: Schema.optionalKey(Millis),
   /** Default: as the core has it. */

@@ -166,7 +166,9 @@ const lookAtSandbox = (view: View, told: Told, blame: Blame): void => {
     if (late > round) blame("P6", `${told.id} is too old`, `to go within ${round} ms`, late)
   }
   if (told.status === "Ready" && idleTimeToLive !== undefined && stats.status === "Online") {
-    const staying = sandboxes.live(told.image).filter((one) => one.status !== "ShuttingDown")
+    const staying = sandboxes
+      .live(told.image)
+      .filter((one) => one.status !== "ShuttingDown" && view.now - one.bornAt > round)
     const late = view.now - Math.max(told.since + idleTimeToLive, view.onlineSince)
     if (late > round && staying.length > sizeOf(view.configuration, told.image).min) {
       blame("P6", `${told.id} is idle`, `to go within ${round} ms`, late)

@@ -92,8 +92,8 @@ export interface Host {
   /** The user is about to break its sandbox. */
   readonly onBreak: (user: User) => void
   readonly onLeave: (user: User) => void
-  /** Exercises the features that are checked. */
-  readonly use: Effect.Effect<unknown, unknown, unknown>
+  /** What is done with the features under test, in a sandbox of that image. */
+  readonly use: (image: string) => Effect.Effect<unknown, unknown, unknown>
 }
 
 const take = (user: User): Effect.Effect<Instruction> =>
@@ -149,7 +149,7 @@ export const body = (user: User, host: Host): Effect.Effect<string, unknown, unk
           yield* active(user, host, Effect.exit(files.writeFileString("session.txt", user.name)))
           break
         case "Use": {
-          const used = yield* active(user, host, Effect.exit(host.use))
+          const used = yield* active(user, host, Effect.exit(host.use(sandbox.image)))
           if (used._tag === "Failure" && used.cause.reasons.every((reason) => reason._tag === "Fail")) {
             return yield* fail(user, used.cause.reasons[0]?.error)
           }

@@ -37,15 +37,6 @@ export const mutations: ReadonlyArray<Mutation> = [
     breaks: "P3 P4"
   },
   {
-    name: "assigned-and-timed-out",
-    what: "whoever gives up in the moment in which a sandbox is handed over gets an error, and the sandbox is lost",
-    file: pool,
-    search:
-      "          if (Exit.isSuccess(exit)) return Effect.succeed(waiter.assigned)\n          this.giveBack(waiter.assigned)",
-    replace: "          if (Exit.isFailure(exit)) this.giveBack(waiter.assigned)",
-    breaks: "P3 P4"
-  },
-  {
     name: "waiter-served-last-first",
     what: "who came last is served first",
     file: pool,
@@ -84,14 +75,6 @@ export const mutations: ReadonlyArray<Mutation> = [
     search: "restore(Effect.timeoutOption(Deferred.await(waiter.answer), acquireTimeout))",
     replace: "restore(Effect.asSome(Deferred.await(waiter.answer)))",
     breaks: "P4"
-  },
-  {
-    name: "outage-keeps-waiters",
-    what: "waiters are not failed when the grace period of an outage is over",
-    file: pool,
-    search: "        outage.isOver = true\n        this.failWaiters(() => this.outageError(outage))",
-    replace: "        outage.isOver = true",
-    breaks: "H3"
   },
 
   // The pool
@@ -152,16 +135,6 @@ export const mutations: ReadonlyArray<Mutation> = [
     search: "        now(this.engine) - sandbox.since >= idleTimeToLive\n",
     replace: "        now(this.engine) - sandbox.since > idleTimeToLive * 1000\n",
     breaks: "P6"
-  },
-  {
-    name: "offers-condemned",
-    what: "a sandbox that is broken is offered when its set-up is done",
-    file: pool,
-    search:
-      '    if (sandbox.isCondemned || this.engine.status === "ShuttingDown" || this.engine.status === "Offline") {\n      this.engine.background',
-    replace:
-      '    if (this.engine.status === "ShuttingDown" || this.engine.status === "Offline") {\n      this.engine.background',
-    breaks: "I4 F21"
   },
   {
     name: "dead-stays-ready",
@@ -283,15 +256,6 @@ export const mutations: ReadonlyArray<Mutation> = [
     search: "    return this.activities > 0 ? 0 : now(this.sandbox.engine) - this.lastActivity",
     replace: "    return now(this.sandbox.engine) - this.lastActivity",
     breaks: "S6"
-  },
-  {
-    name: "unpooled-reused",
-    what: "a sandbox without a pool is kept when whoever asked for it goes away",
-    file: pool,
-    search:
-      '    if (sandbox.isCondemned || !this.isPooled) {\n      this.engine.background(sandbox.shutDown("its acquirer went away"))',
-    replace: '    if (sandbox.isCondemned) {\n      this.engine.background(sandbox.shutDown("its acquirer went away"))',
-    breaks: "P1"
   },
 
   // Errors

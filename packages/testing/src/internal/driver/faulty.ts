@@ -43,7 +43,7 @@ export const faultyDriver = (
           register(spec.sandboxId, undefined)
           // Whoever has kept it is told that it is over (L18).
           const description = "the sandbox was taken down"
-          return mortal.kill(new SandboxStateError({ sandboxId: spec.sandboxId, operation: "destroy", description }))
+          return mortal.end(new SandboxStateError({ sandboxId: spec.sandboxId, operation: "destroy", description }))
         })
     )
     yield* asCreate(strike({ point: "create", ...spec }))

@@ -19,6 +19,8 @@ export interface Mortal {
   readonly instance: SandboxInstance
   /** Makes it die. Only the first time counts. */
   readonly kill: (error: SandboxStateError) => Effect.Effect<void>
+  /** The same, and waits until its processes have ended. */
+  readonly end: (error: SandboxStateError) => Effect.Effect<void>
 }
 
 /** What happens before an operation, within it: it takes as long, and it fails as the operation does. */
@@ -39,6 +41,8 @@ export const mortalInstance = (instance: SandboxInstance, before: Before): Morta
   /** The processes, which end with the sandbox. */
   const running = new Set<Scope.Closeable>()
   let death: SandboxStateError | undefined
+  /** Who ends the processes of the dead. */
+  let ending: Fiber.Fiber<unknown> | undefined
 
   /** Runs an operation until the sandbox dies. */
   const alive =
@@ -113,6 +117,26 @@ export const mortalInstance = (instance: SandboxInstance, before: Before): Morta
     )
   })
 
+  const kill = (error: SandboxStateError): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      if (death !== undefined) return Effect.void
+      death = error
+      Deferred.doneUnsafe(died, Exit.fail(error))
+      const scopes = [...running]
+      if (scopes.length === 0) return before.death(error)
+      const ends = Effect.forEach(scopes, (scope) => Scope.close(scope, Exit.void), {
+        concurrency: "unbounded",
+        discard: true
+      })
+      // Detached: whoever kills does not wait for processes that will not go.
+      return Effect.andThen(
+        before.death(error),
+        Effect.map(Effect.forkDetach(ends), (fiber) => {
+          ending = fiber
+        })
+      )
+    })
+
   return {
     instance: {
       ...instance,
@@ -122,20 +146,12 @@ export const mortalInstance = (instance: SandboxInstance, before: Before): Morta
       reset: aliveState(Effect.andThen(before.reset, instance.reset)),
       awaitDeath: Effect.raceFirst(Deferred.await(died), instance.awaitDeath)
     },
-    kill: (error) =>
-      Effect.suspend(() => {
-        if (death !== undefined) return Effect.void
-        death = error
-        Deferred.doneUnsafe(died, Exit.fail(error))
-        const scopes = [...running]
-        if (scopes.length === 0) return before.death(error)
-        const ends = Effect.forEach(scopes, (scope) => Scope.close(scope, Exit.void), {
-          concurrency: "unbounded",
-          discard: true
-        })
-        // Detached: whoever kills does not wait for processes that will not go.
-        return Effect.andThen(before.death(error), Effect.asVoid(Effect.forkDetach(ends)))
-      })
+    kill,
+    end: (error) =>
+      Effect.andThen(
+        kill(error),
+        Effect.suspend(() => (ending === undefined ? Effect.void : Effect.asVoid(Fiber.await(ending))))
+      )
   }
 }
 

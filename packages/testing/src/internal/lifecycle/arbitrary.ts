@@ -149,7 +149,7 @@ const configuration = (scope: Scope): Gen<Configuration> => {
     idleTimeToLive: maybe(timed(3), pick(20_000, 6000)),
     sessionLifetime: maybe(limited(5), pick(40_000, 9000, 3000)),
     sessionIdleTimeout: maybe(limited(5), pick(30_000, 5000, 3000)),
-    acquireTimeout: maybe(4, pick(20_000, 3000, 0)),
+    acquireTimeout: maybe(5, pick(20_000, 3000, 3000, 0)),
     keepaliveInterval: maybe(timed(6), pick(5000, 1000)),
     pingTimeout: maybe(5, pick(2000)),
     missedPings: maybe(3, pick(1, 2)),
@@ -271,13 +271,17 @@ const episode = (scope: Scope): Gen<ReadonlyArray<Step>> => {
   )
   /** A sandbox is handed to somebody who goes away in that moment. */
   const handedOver = Arbitrary.map(
-    Arbitrary.all({ image, middle, one: end, other: pick("Interrupt", "Interrupt", "Shutdown") }),
+    Arbitrary.all({ image, middle, one: end, other: pick("Interrupt", "Interrupt", "Shutdown", "Advance") }),
     ({ image, middle, one, other }): ReadonlyArray<Step> => [
       { _tag: "Open", who: 0, image },
       { _tag: "Open", who: 1, image },
       { _tag: "Open", who: 2, image },
       { _tag: one, who: 0, ...middle },
-      other === "Shutdown" && scope.hasShutdown ? { _tag: "Shutdown" } : { _tag: "Interrupt", who: 1 }
+      other === "Advance" && scope.hasTime
+        ? { _tag: "Advance", millis: 3000 }
+        : other === "Shutdown" && scope.hasShutdown
+          ? { _tag: "Shutdown" }
+          : { _tag: "Interrupt", who: 1 }
     ]
   )
   /** Somebody goes away, or a sandbox dies, while a session is opened. */

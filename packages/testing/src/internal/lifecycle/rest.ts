@@ -96,6 +96,10 @@ const lookAtImage = (view: View, pool: Environment.ImageStats, blame: Blame): vo
       pool.outage ?? "none"
     )
   }
+  const { outageGracePeriod: grace = 300_000 } = configuration
+  if (outage !== undefined && pool.waiters > 0 && view.now - outage.since >= grace) {
+    blame("H3", `${image} has waiters in an outage that lasts too long`, `none after ${grace} ms`, pool.waiters)
+  }
   if (
     outage !== undefined &&
     [...sandboxes.all.values()].some((one) => one.image === image && (one.cameUpAt ?? -1) > outage.since)

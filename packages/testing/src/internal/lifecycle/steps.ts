@@ -24,7 +24,8 @@ export const perform = (world: World, step: Step): Effect.Effect<void> => {
     case "Advance":
       world.action = step
       return Effect.sync(() => {
-        if (!world.time.advance(step.millis)) world.log.blame("I7", "something runs in circles")
+        // Time passes also while something goes on.
+        if (!world.time.advance(step.millis, !world.isAtRest)) world.log.blame("I7", "something runs in circles")
       })
     case "Shutdown": {
       const { environment } = world

@@ -17,8 +17,11 @@ export interface VirtualTime {
   readonly now: () => number
   /** Lets so many turns pass, or all there are; tells whether everything is at rest. */
   readonly settle: (turns?: number) => boolean
-  /** Lets so much time pass, and everything happen that is due in it. */
-  readonly advance: (millis: number) => boolean
+  /**
+   * Lets so much time pass, and everything happen that is due in it; at once, or when everything has come to rest
+   * before. Tells whether everything is at rest.
+   */
+  readonly advance: (millis: number, isAtOnce?: boolean) => boolean
   /** The same until something is so, or the time is over. */
   readonly advanceUntil: (isSo: () => boolean, millis: number) => boolean
   /** Runs something in the next turn. */
@@ -82,14 +85,14 @@ export const make = (options: {
     return tasks.length === head
   }
 
-  const advanceUntil = (isSo: () => boolean, millis: number): boolean => {
+  const advanceUntil = (isSo: () => boolean, millis: number, isAtOnce = false): boolean => {
     const end = now + millis
-    if (!settle()) return false
+    if (!isAtOnce && !settle()) return false
     while (!isSo()) {
       const first = timers.at(-1)
       if (first === undefined || first.due > end) {
         now = Math.max(now, end)
-        return true
+        return settle()
       }
       now = first.due
       // All that are due together, as a real event loop does: what they lead to overlaps.
@@ -166,7 +169,7 @@ export const make = (options: {
     ),
     now: () => now,
     settle,
-    advance: (millis) => advanceUntil(() => false, millis),
+    advance: (millis, isAtOnce) => advanceUntil(() => false, millis, isAtOnce),
     advanceUntil,
     later,
     timers: () => timers.length,

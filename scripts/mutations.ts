@@ -37,6 +37,15 @@ export const mutations: ReadonlyArray<Mutation> = [
     breaks: "P3 P4"
   },
   {
+    name: "assigned-and-timed-out",
+    what: "whoever gives up in the moment in which a sandbox is handed over gets an error, and the sandbox is lost",
+    file: pool,
+    search:
+      "          if (Exit.isSuccess(exit)) return Effect.succeed(waiter.assigned)\n          this.giveBack(waiter.assigned)",
+    replace: "          if (Exit.isFailure(exit)) this.giveBack(waiter.assigned)",
+    breaks: "P3 P4"
+  },
+  {
     name: "waiter-served-last-first",
     what: "who came last is served first",
     file: pool,
@@ -135,6 +144,22 @@ export const mutations: ReadonlyArray<Mutation> = [
     search: "        now(this.engine) - sandbox.since >= idleTimeToLive\n",
     replace: "        now(this.engine) - sandbox.since > idleTimeToLive * 1000\n",
     breaks: "P6"
+  },
+  {
+    name: "outage-keeps-waiters",
+    what: "waiters are not failed when the grace period of an outage is over",
+    file: pool,
+    search: "        outage.isOver = true\n        this.failWaiters(() => this.outageError(outage))",
+    replace: "        outage.isOver = true",
+    breaks: "H3"
+  },
+  {
+    name: "dead-on-arrival",
+    what: "a sandbox that dies between being handed over and its session serves all the same",
+    file: sandbox,
+    search: "      if (this.isCondemned) {\n        this.engine.background(this.shutDown(",
+    replace: "      if (this.isCondemned && this.served > 1000) {\n        this.engine.background(this.shutDown(",
+    breaks: "S4 I4 F21"
   },
   {
     name: "dead-stays-ready",
@@ -240,6 +265,14 @@ export const mutations: ReadonlyArray<Mutation> = [
     replace:
       "      return Effect.tap(\n        this.openOn(image, given, restore),\n        Effect.sync(() => this.reserved.delete(given))\n      )",
     breaks: "S2"
+  },
+  {
+    name: "unpooled-reused",
+    what: "a sandbox without a pool serves more than one session",
+    file: sandbox,
+    search: "      if (!this.pool.isPooled) return this.shutDown(reason ?? ",
+    replace: "      if (!this.pool.isPooled && this.served > 1) return this.shutDown(reason ?? ",
+    breaks: "P1"
   },
   {
     name: "lifetime-limit-ignored",

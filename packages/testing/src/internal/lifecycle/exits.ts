@@ -36,6 +36,8 @@ export interface Facts {
   readonly now: number
   /** Whether faults struck while sandboxes or sessions of the user's image were set up. */
   readonly hitSetUp: boolean
+  /** Whether things may have come later than they could have. */
+  readonly isLate: boolean
   /** Whether a sandbox was made to die, or something of it failed. */
   readonly isBroken: (sandboxId: string) => boolean
   /** Whether the teardown of a session raised an error that is not a state error; of its sandbox, too, where that goes with it. */
@@ -127,7 +129,8 @@ export const judge = (user: User, exit: Exit.Exit<string, unknown>, facts: Facts
       const { limit } = error as { readonly limit: "lifetime" | "idle" } & object
       const after = limit === "lifetime" ? configuration.sessionLifetime : configuration.sessionIdleTimeout
       const since = limit === "lifetime" ? user.startedAt : user.lastActivity
-      if (after === undefined || user.leftAt - since !== after) {
+      const passed = user.leftAt - since
+      if (after === undefined || passed < after || (passed > after && !facts.isLate)) {
         return wrong("S6", `${limit} after ${String(after)} ms, not after ${user.leftAt - since} ms`)
       }
       return "limit"
@@ -149,7 +152,7 @@ export const judge = (user: User, exit: Exit.Exit<string, unknown>, facts: Facts
       const { waitedMillis } = error as { readonly waitedMillis: number } & object
       const timeout = configuration.acquireTimeout ?? defaultAcquireTimeout
       if (began) return wrong("P4", "no overload in a session")
-      if (waitedMillis !== timeout || now - user.openedAt < timeout) {
+      if (waitedMillis < timeout || (waitedMillis > timeout && !facts.isLate) || now - user.openedAt < timeout) {
         return wrong("P4", `to wait for ${timeout} ms, not ${now - user.openedAt}`)
       }
       return "overload"

@@ -320,6 +320,7 @@ export class People {
       configuration: program.configuration,
       sandboxes,
       now: user.endedAt,
+      isLate: this.world.isLate,
       hitSetUp: strikes.hitSetUpOf(user.image),
       isBroken: (id: string) => this.world.isBroken(id),
       teardownRaised: (sessionId: string) => this.teardownErrors.has(sessionId),

@@ -24,6 +24,7 @@ export const perform = (world: World, step: Step): Effect.Effect<void> => {
     case "Advance":
       world.action = step
       return Effect.sync(() => {
+        if (!world.isAtRest) world.isLate = true
         // Time passes also while something goes on.
         if (!world.time.advance(step.millis, !world.isAtRest)) world.log.blame("I7", "something runs in circles")
       })

@@ -62,6 +62,8 @@ export class World {
   /** Events that the handler has not handled. */
   queued = (): number => 0
   isAtRest = true
+  /** Whether time has passed while something went on, which then came later than it could have. */
+  isLate = false
   /** Whether nothing takes time: no latency, and no fault that hangs or is slow. */
   isInstant: boolean
   /** What the model is asked about; nothing when it has no answer to this program. */

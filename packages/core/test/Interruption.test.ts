@@ -364,11 +364,14 @@ it.effect(
   timeout
 )
 
-it.effect("F28 I6 a start that is interrupted at any turn is told from its beginning to its end, or not at all", () =>
-  // After each turn the events must be well formed: whatever starting was told has its end, too.
-  Interruption.environment({
-    phase: "start",
-    make: Environment.make({ images: ["base"], pool: 1, keepaliveInterval: 0 }),
-    maxOps: [3, 5, 8, 13, 21, 2048]
-  }).pipe(Effect.provide(SimDriver.layer()))
+it.effect(
+  "F28 I6 a start that is interrupted at any turn is told from its beginning to its end, or not at all",
+  () =>
+    // After each turn the events must be well formed: whatever was told to start was told to end, too.
+    Interruption.environment({
+      phase: "start",
+      make: Environment.make({ images: ["base"], pool: 1, keepaliveInterval: 0 }),
+      maxOps: [3, 5, 8, 13, 21, 2048]
+    }).pipe(Effect.provide(SimDriver.layer())),
+  timeout
 )

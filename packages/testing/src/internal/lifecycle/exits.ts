@@ -125,6 +125,8 @@ export const judge = (user: User, exit: Exit.Exit<string, unknown>, facts: Facts
         : wrong("X3", `no state error: nothing has happened to ${sandboxId}`)
     }
     case "SessionLimitError": {
+      // A session whose limit passes before its body has had a turn ends without it.
+      if (!began && facts.isLate) return "limit"
       if (!began || user.leftAt === undefined) return wrong("S6", "no limit before the session")
       const { limit } = error as { readonly limit: "lifetime" | "idle" } & object
       const after = limit === "lifetime" ? configuration.sessionLifetime : configuration.sessionIdleTimeout

@@ -1,11 +1,14 @@
-import { Feature, Sandbox } from "@effect-sandbox/core"
+import { Feature, Sandbox, SandboxId, SandboxStateError } from "@effect-sandbox/core"
 import { Lifecycle } from "@effect-sandbox/testing"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Schema } from "effect"
+import { Context, Effect, FileSystem, Schema, Scope } from "effect"
 
 class Tool extends Context.Service<Tool, { readonly run: Effect.Effect<void> }>()("test/Tool") {}
 
 const ok = Tool.of({ run: Effect.void })
+
+/** Starts a process that nobody ends. */
+const daemon = Effect.flatMap(Sandbox, (sandbox) => sandbox.exec("sh", ["-c", "sleep 100000 &"]))
 
 /** What the checker says of a feature that it must not accept. */
 const complaint = (feature: Feature.Feature<Tool, unknown, never>, runs = 200) =>
@@ -98,6 +101,119 @@ describe("bad features are caught", () => {
       )
       assert.strictEqual(error.rule, "I7")
       assert.include(error.violation, "did not come to its end")
+    })
+  )
+
+  it.effect("I7 one that leaves a file of its sandbox open", () =>
+    Effect.gen(function* () {
+      const error = yield* complaint(
+        Feature.make(Tool, {
+          setup: Effect.succeed({
+            session: Effect.gen(function* () {
+              const files = yield* FileSystem.FileSystem
+              yield* files.writeFileString("log.txt", "")
+              yield* Scope.provide(files.open("log.txt"), Scope.makeUnsafe()) // nobody closes it
+              return ok
+            })
+          })
+        })
+      )
+      assert.deepStrictEqual([error.rule, error.violation], ["I7", "files that are left open in env/alpha:0:0"])
+    })
+  )
+
+  it.effect.each([
+    ["session", (start: typeof daemon) => ({ setup: Effect.succeed({ session: Effect.as(start, ok) }) })],
+    ["sandbox", (start: typeof daemon) => ({ setup: Effect.as(start, { session: Effect.succeed(ok) }) })]
+  ] as const)("I7 one that leaves a process of its %s running", ([, recipe]) =>
+    Effect.gen(function* () {
+      const error = yield* complaint(Feature.make(Tool, recipe(daemon)))
+      assert.strictEqual(error.rule, "I7")
+      assert.include(error.message, "sleep 100000")
+    })
+  )
+
+  it.effect("I1 I7 one that is not torn down when its set-up is interrupted", () =>
+    Effect.gen(function* () {
+      const error = yield* complaint(
+        Feature.make(Tool, {
+          setup: Effect.gen(function* () {
+            const helper = yield* Effect.forkDetach(Effect.never)
+            yield* Effect.sleep("1 milli") // whoever is interrupted here never comes to the next line
+            yield* Effect.addFinalizer(() => Effect.sync(() => helper.interruptUnsafe()))
+            return { session: Effect.succeed(ok) }
+          })
+        })
+      )
+      assert.deepStrictEqual([error.rule, error.violation], ["I7", "fibers that are left"])
+    })
+  )
+
+  it.effect("I7 what is left outside is named by the caller", () =>
+    Effect.gen(function* () {
+      const connections = new Set<string>()
+      const feature = Feature.make(Tool, {
+        setup: Effect.gen(function* () {
+          const { id } = yield* Sandbox
+          yield* Effect.sync(() => connections.add(id))
+          yield* Effect.yieldNow
+          yield* Effect.addFinalizer(() => Effect.sync(() => connections.delete(id)))
+          return { session: Effect.succeed(ok) }
+        })
+      })
+      const leftovers = Effect.sync(() => {
+        const left = [...connections]
+        connections.clear()
+        return left
+      })
+      const error = yield* Effect.flip(Lifecycle.check({ features: [feature], leftovers, runs: 300, seed: "bad" }))
+      assert.deepStrictEqual([error.rule, error.violation], ["I7", "what the features leave outside"])
+      assert.include(error.message, "env/")
+    })
+  )
+
+  it.effect("X6 one whose teardown fails by itself", () =>
+    Effect.gen(function* () {
+      const fails = Effect.addFinalizer(() => Effect.die(new Error("no such connection")))
+      const ofSandbox = yield* complaint(
+        Feature.make(Tool, { setup: Effect.as(fails, { session: Effect.succeed(ok) }) })
+      )
+      assert.strictEqual(ofSandbox.violation, "teardown of test/Tool fails, and nothing is wrong")
+      const ofSession = yield* complaint(
+        Feature.make(Tool, { setup: Effect.succeed({ session: Effect.as(fails, ok) }) })
+      )
+      assert.strictEqual(ofSession.violation, "session teardown of test/Tool fails, and nothing is wrong")
+    })
+  )
+
+  it.effect("X5 one whose set-up fails by itself", () =>
+    Effect.gen(function* () {
+      const error = yield* complaint(
+        Feature.make(Tool, { setup: Effect.succeed({ session: Effect.fail("no such command") }) })
+      )
+      assert.deepStrictEqual(
+        [error.rule, error.violation],
+        ["X5", "session set-up of test/Tool fails, and nothing is wrong"]
+      )
+      assert.include(error.message, "no such command")
+    })
+  )
+
+  it.effect("X3 one that raises the state error of another sandbox", () =>
+    Effect.gen(function* () {
+      const stranger = new SandboxStateError({ sandboxId: SandboxId.make("env/alpha:7:7"), operation: "connect" })
+      const error = yield* complaint(Feature.make(Tool, { setup: Effect.succeed({ session: Effect.fail(stranger) }) }))
+      assert.deepStrictEqual(
+        [error.rule, error.violation],
+        ["X3", "session set-up of test/Tool breaks another sandbox"]
+      )
+    })
+  )
+
+  it.effect("P4 one that hangs while it is set up", () =>
+    Effect.gen(function* () {
+      const error = yield* complaint(Feature.make(Tool, { setup: Effect.succeed({ session: Effect.never }) }))
+      assert.include(["P4", "H2", "H3"], error.rule)
     })
   )
 

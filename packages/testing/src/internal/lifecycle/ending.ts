@@ -5,6 +5,7 @@ import * as Scope from "effect/Scope"
 import { defaultAcquireTimeout } from "./exits.ts"
 import { pendingOf } from "./rest.ts"
 import { nothingIsUp, shutdown } from "./steps.ts"
+import type { Subject } from "./user.ts"
 import { typed, type World } from "./world.ts"
 
 /** Virtual time in which everything must have ended after it was asked to. */
@@ -58,13 +59,11 @@ const recover = (world: World): Effect.Effect<void> =>
     const { environment, log, people, program, simulation, time } = world
     if (environment === undefined || simulation === undefined) return
     const { configuration } = program
-    const { images, status } = yield* environment.stats
-    const isMissing = images.some(
-      ({ counts, min, outage, waiters }) =>
-        waiters > 0 || outage !== undefined || counts.Ready + counts.InSession < min || counts.SettingUp > 0
-    )
     // In instant programs there is nothing to wait for: what must be is so at once.
-    if (status !== "Online" || world.isInstant || !isMissing) return
+    if (world.isInstant || !(yield* isMissing(environment))) return
+    // Most of what is missing is only on its way.
+    time.advance(5000)
+    if (!(yield* isMissing(environment))) return
     log.phase("nothing goes wrong any more")
     log.count("recovered")
     yield* world.fork(simulation.faults.clear)
@@ -81,6 +80,17 @@ const recover = (world: World): Effect.Effect<void> =>
       if (staying < min) log.blame("H2", `the sandboxes of ${image}`, `at least ${min}`, counts)
     }
   })
+
+const isMissing = (environment: Subject): Effect.Effect<boolean> =>
+  Effect.map(
+    environment.stats,
+    ({ images, status }) =>
+      status === "Online" &&
+      images.some(
+        ({ counts, min, outage, waiters }) =>
+          waiters > 0 || outage !== undefined || counts.Ready + counts.InSession < min || counts.SettingUp > 0
+      )
+  )
 
 const wait = ({ log, time }: World, rule: string, what: string, isSo: () => boolean): void => {
   if (!time.advanceUntil(isSo, patience)) log.blame("I7", "something runs in circles")

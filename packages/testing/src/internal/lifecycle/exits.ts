@@ -132,7 +132,7 @@ export const judge = (user: User, exit: Exit.Exit<string, unknown>, facts: Facts
       const after = limit === "lifetime" ? configuration.sessionLifetime : configuration.sessionIdleTimeout
       const since = limit === "lifetime" ? user.startedAt : user.lastActivity
       const passed = user.leftAt - since
-      if (after === undefined || passed < after || (passed > after && !facts.isLate)) {
+      if (after === undefined || (passed !== after && !facts.isLate)) {
         return wrong("S6", `${limit} after ${String(after)} ms, not after ${user.leftAt - since} ms`)
       }
       return "limit"

@@ -36,12 +36,25 @@ export const watchFeature = <F extends Feature.Any>(feature: F, world: World): F
         })
       )
 
-  /** Gives a set-up a scope of its own, whose closing is watched. */
+  const processesIn = (sandboxId: string | undefined) =>
+    sandboxId === undefined ? [] : (world.simulation?.sim.sandbox(sandboxId)?.processes() ?? [])
+
+  /** Gives a set-up a scope of its own, whose closing is watched: what the set-up has started must have ended then. */
   const scoped = <A, E, R>(what: string, sandboxId: string | undefined, effect: Effect.Effect<A, E, R>) =>
     Effect.gen(function* () {
       const own = Scope.makeUnsafe()
-      yield* Effect.addFinalizer((exit) => watch(what, sandboxId)(Scope.close(own, exit)))
-      return yield* Effect.provideService(effect, Scope.Scope, own)
+      let started: ReadonlyArray<number> = []
+      const looked = Effect.sync(() => {
+        if (started.length === 0 || isExcused(sandboxId)) return
+        const left = processesIn(sandboxId).filter(({ pid, state }) => started.includes(pid) && state !== "zombie")
+        const lines = left.map(({ command, pid }) => `${pid} ${command.join(" ")}`)
+        if (left.length > 0) log.blame("I7", `processes that the ${what} of ${feature.id} leaves`, "none", lines)
+      })
+      yield* Effect.addFinalizer((exit) => Effect.andThen(watch(what, sandboxId)(Scope.close(own, exit)), looked))
+      const before = processesIn(sandboxId).map(({ pid }) => pid)
+      const result = yield* Effect.provideService(effect, Scope.Scope, own)
+      started = processesIn(sandboxId).flatMap(({ pid }) => (before.includes(pid) ? [] : [pid]))
+      return result
     })
 
   const setup = Effect.gen(function* () {

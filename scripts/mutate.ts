@@ -167,7 +167,7 @@ const mutate = Command.make(
   "mutate",
   {
     only: Flag.String("only").pipe(Flag.withDescription("The name of a mutation, or a part of it"), Flag.optional),
-    runs: Flag.Int("runs").pipe(Flag.withDescription("Programs for each mutation"), Flag.withDefault(2500)),
+    runs: Flag.Int("runs").pipe(Flag.withDescription("Programs for each mutation"), Flag.withDefault(1500)),
     seed: Flag.String("seed").pipe(Flag.withDescription("Where the programs come from"), Flag.withDefault("mutate")),
     shrinks: Flag.Int("shrinks").pipe(Flag.withDescription("Programs to try for a smaller one"), Flag.withDefault(400)),
     report: Flag.Boolean("report").pipe(Flag.withDescription("Shows the timelines, too"), Flag.withDefault(false))

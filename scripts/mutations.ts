@@ -37,15 +37,6 @@ export const mutations: ReadonlyArray<Mutation> = [
     breaks: "P3 P4"
   },
   {
-    name: "assigned-and-timed-out",
-    what: "whoever gives up in the moment in which a sandbox is handed over gets an error, and the sandbox is lost",
-    file: pool,
-    search:
-      "          if (Exit.isSuccess(exit)) return Effect.succeed(waiter.assigned)\n          this.giveBack(waiter.assigned)",
-    replace: "          if (Exit.isFailure(exit)) this.giveBack(waiter.assigned)",
-    breaks: "P3 P4"
-  },
-  {
     name: "waiter-served-last-first",
     what: "who came last is served first",
     file: pool,
@@ -152,14 +143,6 @@ export const mutations: ReadonlyArray<Mutation> = [
     search: "        outage.isOver = true\n        this.failWaiters(() => this.outageError(outage))",
     replace: "        outage.isOver = true",
     breaks: "H3"
-  },
-  {
-    name: "dead-on-arrival",
-    what: "a sandbox that dies between being handed over and its session serves all the same",
-    file: sandbox,
-    search: "      if (this.isCondemned) {\n        this.engine.background(this.shutDown(",
-    replace: "      if (this.isCondemned && this.served > 1000) {\n        this.engine.background(this.shutDown(",
-    breaks: "S4 I4 F21"
   },
   {
     name: "dead-stays-ready",

@@ -51,9 +51,9 @@ export const watchFeature = <F extends Feature.Any>(feature: F, world: World): F
         if (left.length > 0) log.blame("I7", `processes that the ${what} of ${feature.id} leaves`, "none", lines)
       })
       yield* Effect.addFinalizer((exit) => Effect.andThen(watch(what, sandboxId)(Scope.close(own, exit)), looked))
-      const before = processesIn(sandboxId).map(({ pid }) => pid)
+      const before = new Set(processesIn(sandboxId).map(({ pid }) => pid))
       const result = yield* Effect.provideService(effect, Scope.Scope, own)
-      started = processesIn(sandboxId).flatMap(({ pid }) => (before.includes(pid) ? [] : [pid]))
+      started = processesIn(sandboxId).flatMap(({ pid }) => (before.has(pid) ? [] : [pid]))
       return result
     })
 

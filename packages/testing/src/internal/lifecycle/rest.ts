@@ -24,6 +24,8 @@ export interface View {
   readonly isInOrder: boolean
   /** Since when the environment is online. */
   readonly onlineSince: number
+  /** Whether time has passed while something went on, which then came later than it could have. */
+  readonly isLate: boolean
 }
 
 /** What is remembered from one look to the next. */
@@ -211,11 +213,11 @@ const lookAtUser = (view: View, user: User, blame: Blame): void => {
   }
   if (user.closedInside) return // its body goes on outside of the session
   const age = now - user.startedAt
-  if (configuration.sessionLifetime !== undefined && age >= configuration.sessionLifetime) {
+  if (configuration.sessionLifetime !== undefined && !view.isLate && age >= configuration.sessionLifetime) {
     blame("S6", `the session of ${user.name} goes on`, `its end after ${configuration.sessionLifetime} ms`, age)
   }
   const idle = user.activities > 0 ? 0 : now - user.lastActivity
-  if (configuration.sessionIdleTimeout !== undefined && idle >= configuration.sessionIdleTimeout) {
+  if (configuration.sessionIdleTimeout !== undefined && !view.isLate && idle >= configuration.sessionIdleTimeout) {
     blame(
       "S6",
       `the session of ${user.name} goes on`,

@@ -24,9 +24,9 @@ export const perform = (world: World, step: Step): Effect.Effect<void> => {
     case "Advance":
       world.action = step
       return Effect.sync(() => {
-        if (!world.isAtRest) world.isLate = true
-        // Time passes also while something goes on.
-        if (!world.time.advance(step.millis, !world.isAtRest)) world.log.blame("I7", "something runs in circles")
+        // What goes on comes to rest first: timers are then due from when they were asked for.
+        world.isAtRest = world.time.settle()
+        if (!world.isAtRest || !world.time.advance(step.millis)) world.log.blame("I7", "something runs in circles")
       })
     case "Shutdown": {
       const { environment } = world

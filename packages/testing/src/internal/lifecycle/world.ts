@@ -176,7 +176,8 @@ export class World {
         isInstant: this.isInstant,
         isFaultless: strikes.all.length === 0 && dead.size === 0,
         isInOrder: this.isInOrder,
-        onlineSince: this.onlineSince
+        onlineSince: this.onlineSince,
+        isLate: this.isLate
       },
       this.memory,
       strikes.count,

@@ -156,7 +156,7 @@ describe("bad features are caught", () => {
         setup: Effect.gen(function* () {
           const { id } = yield* Sandbox
           yield* Effect.sync(() => connections.add(id))
-          yield* Effect.yieldNow
+          yield* Effect.sleep("1 second")
           yield* Effect.addFinalizer(() => Effect.sync(() => connections.delete(id)))
           return { session: Effect.succeed(ok) }
         })

@@ -76,8 +76,9 @@ const recover = (world: World): Effect.Effect<void> =>
       const pending = pendingOf(people.all, image).map(({ name }) => name)
       if (pending.length > 0) log.blame("P4", `who still waits for ${image}`, "nobody", pending)
       if (outage !== undefined) log.blame("H3", `the outage of ${image} does not end`, "none", outage)
-      const staying = counts.Ready + counts.InSession + counts.Acquired + counts.SettingUp + counts.ExitingSession
-      if (staying < min) log.blame("H2", `the sandboxes of ${image}`, `at least ${min}`, counts)
+      // One that is being replaced just now has its place, too.
+      const placed = Object.values(counts).reduce((total, count) => total + count, 0)
+      if (placed < min) log.blame("H2", `the sandboxes of ${image}`, `at least ${min}`, counts)
     }
   })
 

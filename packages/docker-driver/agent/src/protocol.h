@@ -1,0 +1,71 @@
+/* The numbers of the protocol: docs/agent-protocol.md says what they mean. */
+#ifndef EFFECT_SANDBOX_PROTOCOL_H
+#define EFFECT_SANDBOX_PROTOCOL_H
+
+#define PROTOCOL_MAGIC "effect-sandbox"
+#define PROTOCOL_VERSION 1
+
+#define FRAME_HEADER 10u
+#define FRAME_DATA_MAX 65536u
+#define FRAME_PAYLOAD_MAX 4194304u
+#define STREAM_CREDIT 262144u
+#define READ_MAX 1048576u
+
+/* Owns `home`; whoever acts for the sandbox rather than for a session has it as an additional group. */
+#define SANDBOX_GROUP 64999u
+
+enum frame_type {
+  /* from the host */
+  FRAME_HELLO = 0x01,
+  FRAME_PING = 0x02,
+  FRAME_RUN = 0x03,
+  FRAME_DATA_IN = 0x04,
+  FRAME_END_IN = 0x05,
+  FRAME_CREDIT_IN = 0x06,
+  FRAME_SIGNAL = 0x07,
+  FRAME_RESIZE = 0x08,
+  FRAME_CLOSE = 0x09,
+  FRAME_FILE = 0x0a,
+  FRAME_CONNECT = 0x0b,
+  FRAME_RESET = 0x0c,
+  /* from the agent */
+  FRAME_WELCOME = 0x81,
+  FRAME_PONG = 0x82,
+  FRAME_STARTED = 0x83,
+  FRAME_DATA_OUT = 0x84,
+  FRAME_END_OUT = 0x85,
+  FRAME_CREDIT_OUT = 0x86,
+  FRAME_REPLY = 0x87,
+  FRAME_EXIT = 0x88,
+  FRAME_ERROR = 0x89,
+  FRAME_CLOSED = 0x8a,
+  FRAME_EVENT = 0x8b,
+  FRAME_OPENED = 0x8c,
+  FRAME_FATAL = 0x8f
+};
+
+enum error_stage { STAGE_OPERATION = 0, STAGE_USER = 1, STAGE_CWD = 2, STAGE_EXEC = 3, STAGE_START = 4, STAGE_SECOND_PATH = 5 };
+
+enum fatal_reason { FATAL_MALFORMED = 1, FATAL_VERSION = 2, FATAL_PREPARATION = 3 };
+
+enum run_flag { RUN_TERMINAL = 1, RUN_STDIN = 2, RUN_SANDBOX = 4, RUN_NO_STDOUT = 8, RUN_NO_STDERR = 16 };
+
+enum exit_kind { EXIT_CODE = 0, EXIT_SIGNAL = 1, EXIT_MEMORY = 2 };
+
+enum signal_target { SIGNAL_PROCESS = 0, SIGNAL_GROUP = 1, SIGNAL_TREE = 2 };
+
+enum event_kind { EVENT_READY = 0, EVENT_CREATED = 1, EVENT_CHANGED = 2, EVENT_REMOVED = 3, EVENT_LOST = 4 };
+
+enum file_type {
+  TYPE_FILE = 1, TYPE_DIRECTORY = 2, TYPE_LINK = 3, TYPE_BLOCK = 4, TYPE_CHARACTER = 5, TYPE_FIFO = 6, TYPE_SOCKET = 7
+};
+
+enum file_operation {
+  FILE_STAT = 1, FILE_ACCESS = 2, FILE_MKDIR = 3, FILE_READLINK = 4, FILE_REALPATH = 5, FILE_REMOVE = 6, FILE_RENAME = 7,
+  FILE_LINK = 8, FILE_SYMLINK = 9, FILE_CHMOD = 10, FILE_CHOWN = 11, FILE_TRUNCATE = 12, FILE_UTIMES = 13,
+  FILE_COPY = 14, FILE_COPYFILE = 15, FILE_LIST = 16, FILE_MKTEMP = 17, FILE_OPEN = 18, FILE_CLOSE = 19,
+  FILE_READ = 20, FILE_WRITE = 21, FILE_FSTAT = 22, FILE_FSYNC = 23, FILE_FTRUNCATE = 24, FILE_DOWNLOAD = 25,
+  FILE_UPLOAD = 26, FILE_WATCH = 27, FILE_MKSTREAM = 28
+};
+
+#endif

@@ -28,6 +28,8 @@ enum frame_type {
   FRAME_FILE = 0x0a,
   FRAME_CONNECT = 0x0b,
   FRAME_RESET = 0x0c,
+  FRAME_LISTEN = 0x0d,
+  FRAME_ACCEPT = 0x0e,
   /* from the agent */
   FRAME_WELCOME = 0x81,
   FRAME_PONG = 0x82,

@@ -60,6 +60,8 @@ export interface SandboxInstance {
   readonly reset: Effect.Effect<void, SandboxStateError>
   /** Fails as soon as the sandbox has died by itself; never succeeds. */
   readonly awaitDeath: Effect.Effect<never, SandboxStateError>
+  /** Whether it can serve another session after its first; one that cannot is replaced. Default: true. */
+  readonly reusable?: boolean | undefined
   /** Default: `{ level: "unknown" }`. */
   readonly isolation?: Isolation | undefined
   /** Options of `exec` that not every driver can honour; those not named are refused (F5). */

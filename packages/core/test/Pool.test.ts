@@ -4,6 +4,7 @@ import {
   EnvironmentOverloadError,
   LoadBalancer,
   Sandbox,
+  SandboxDriver,
   Session
 } from "@effect-sandbox/core"
 import { Faults, HeldSession, Latency, SimDriver, TestEnvironment, Turns } from "@effect-sandbox/testing"
@@ -294,6 +295,24 @@ it.effect("P6 a sandbox is recycled after maxSessions, and after maxLifetime, ne
     assert.strictEqual(yield* old.withSession({}, here), "old/base:0:1")
     yield* TestClock.adjust("2 minutes")
     assert.strictEqual(yield* old.withSession({}, here), "old/base:0:3", "an idle one goes at housekeeping")
+  }).pipe(TestEnvironment.run)
+)
+
+it.effect("P6 a sandbox that its driver cannot clean is replaced after its session", () =>
+  Effect.gen(function* () {
+    const driver = yield* SandboxDriver
+    const once = SandboxDriver.of({
+      ...driver,
+      create: (spec) => Effect.map(driver.create(spec), (instance) => ({ ...instance, reusable: false }))
+    })
+    const env = yield* Environment.make({ ...image, pool: 1 }).pipe(Effect.provideService(SandboxDriver, once))
+    const used: Array<string> = []
+    for (let i = 0; i < 3; i++) {
+      used.push(yield* env.withSession({}, here))
+      yield* settle
+      assert.strictEqual((yield* env.stats).images[0]?.counts.Ready, 1, "the next one is there already")
+    }
+    assert.deepStrictEqual(used, ["env/base:0:0", "env/base:0:1", "env/base:0:2"])
   }).pipe(TestEnvironment.run)
 )
 

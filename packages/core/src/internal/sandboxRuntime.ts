@@ -517,6 +517,7 @@ export class SandboxRuntime {
   /** Why a sandbox that works should be replaced all the same (P6). */
   recycleReason(): string | undefined {
     const { maxLifetime, maxSessions } = this.engine.config
+    if (this.served > 0 && this.instance?.reusable === false) return "serves one session only"
     if (maxSessions !== undefined && this.served >= maxSessions) return `served ${maxSessions} sessions`
     if (maxLifetime !== undefined && now(this.engine) - this.createdAt >= maxLifetime) return "reached its lifetime"
     return undefined

@@ -317,9 +317,10 @@ export class Connection {
     if (channel === undefined)
       return malformed(`a frame of type 0x${type.toString(16)} on channel ${number}, which is not open`)
     if (isFinal(type)) this.#channels.delete(number)
-    return channel.onFrame(type, detail, payload)
-      ? undefined
-      : malformed(`a frame of type 0x${type.toString(16)} that channel ${number} cannot take`)
+    if (channel.onFrame(type, detail, payload)) return undefined
+    // It has not taken its end, and must not wait for another one.
+    this.#channels.set(number, channel)
+    return malformed(`a frame of type 0x${type.toString(16)} that channel ${number} cannot take`)
   }
 
   #onWelcome(payload: Uint8Array): ConnectionEnded | undefined {

@@ -139,6 +139,7 @@ export class Operation<A> implements Channel {
   }
 
   #finish(exit: Exit.Exit<A, Failure>): void {
+    if (this.#exit !== undefined) return
     this.#exit = exit
     if (this.inbox !== undefined || this.outbox !== undefined) {
       const error = Exit.isFailure(exit) ? Cause.findErrorOption(exit.cause) : undefined

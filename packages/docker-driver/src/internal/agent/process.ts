@@ -205,6 +205,7 @@ export class Process implements Channel {
     exit: Exit.Exit<ExitCode, PlatformError.PlatformError>,
     end: Effect.Effect<never, PlatformError.PlatformError | Cause.Done>
   ): void {
+    if (this.#isClosed) return
     this.#isClosed = true
     if (Exit.isFailure(exit)) Deferred.doneUnsafe(this.#started, Exit.failCause(exit.cause))
     this.#setExit(exit)

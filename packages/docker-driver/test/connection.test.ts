@@ -92,7 +92,7 @@ describe("pings", () => {
       const { agent, connection } = yield* connected()
       const pings = yield* Effect.forEach([0, 1, 2], () => Effect.forkChild(connection.ping, { startImmediately: true }))
       const asked = yield* Effect.forEach([0, 1, 2], () => agent.take(hostFrame.ping))
-      yield* Fiber.interrupt(pings[1] ?? Fiber.fail)
+      yield* Effect.forEach(pings.slice(1, 2), Fiber.interrupt)
       for (const { payload } of asked.toReversed()) agent.send(agentFrame.pong, 0, 0, payload)
       yield* Effect.forEach([pings[0], pings[2]], (ping) => (ping === undefined ? Effect.void : Fiber.join(ping)))
       assert.isUndefined(connection.end)

@@ -16,7 +16,7 @@ if (LocalAgent.missing !== undefined) {
   driverConformance("the agent on this machine", LocalAgent.layer(machine), {
     image: "shell",
     capabilities: { home: true, permissions: true, additionalFds: true, processIsolation: true },
-    kill: ({ spec }) => Effect.sync(() => machine.processes.get(spec.sandboxId)?.kill("SIGKILL")),
+    kill: ({ spec }) => LocalAgent.kill(machine, spec.sandboxId),
     freeze: ({ spec }) => Effect.sync(() => process.kill(LocalAgent.agentPid(machine, spec.sandboxId), "SIGSTOP")),
     alive: Effect.sync(() => LocalAgent.alive(machine)),
     hostVariable: "HOST_SECRET",

@@ -90,7 +90,9 @@ describe("pings", () => {
   it.effect("are answered, whatever the order, and may be given up", () =>
     Effect.gen(function* () {
       const { agent, connection } = yield* connected()
-      const pings = yield* Effect.forEach([0, 1, 2], () => Effect.forkChild(connection.ping, { startImmediately: true }))
+      const pings = yield* Effect.forEach([0, 1, 2], () =>
+        Effect.forkChild(connection.ping, { startImmediately: true })
+      )
       const asked = yield* Effect.forEach([0, 1, 2], () => agent.take(hostFrame.ping))
       yield* Effect.forEach(pings.slice(1, 2), Fiber.interrupt)
       for (const { payload } of asked.toReversed()) agent.send(agentFrame.pong, 0, 0, payload)
@@ -131,10 +133,14 @@ describe("what the agent may not say", () => {
     ["a payload that is too short", (agent) => agent.send(agentFrame.error, 0, 1, new Uint8Array(3))],
     ["something that the channel does not know", (agent) => agent.started(1)],
     ["a stream that there is not", (agent) => agent.send(agentFrame.data, 1, 1, new Uint8Array(3))],
-    ["more than one final frame", (agent) => {
-      agent.send(agentFrame.reply, 0, 1)
-      agent.send(agentFrame.reply, 0, 1)
-    }, true]
+    [
+      "more than one final frame",
+      (agent) => {
+        agent.send(agentFrame.reply, 0, 1)
+        agent.send(agentFrame.reply, 0, 1)
+      },
+      true
+    ]
   ]
   it.effect.each(cases)("ends the conversation: %s", ([, say, isAnswered = false]) =>
     Effect.gen(function* () {
@@ -167,7 +173,9 @@ describe("the end", () => {
       )
       const fibers = yield* Effect.forEach(
         [
-          Effect.tapError(run(connection, { ...reset, payload: new Writer() }), (error) => note(`reset: ${error._tag}`)),
+          Effect.tapError(run(connection, { ...reset, payload: new Writer() }), (error) =>
+            note(`reset: ${error._tag}`)
+          ),
           Effect.tapError(connection.ping, (error) => note(`ping: ${error._tag}`)),
           Effect.tapError(connection.awaitEnd, (error) => note(`awaitEnd: ${error._tag}`))
         ],
@@ -180,7 +188,9 @@ describe("the end", () => {
       fibers.push(
         yield* Effect.forkChild(
           Effect.exit(
-            Effect.tapError(run(connection, { ...reset, payload: new Writer() }), (error) => note(`late: ${error._tag}`))
+            Effect.tapError(run(connection, { ...reset, payload: new Writer() }), (error) =>
+              note(`late: ${error._tag}`)
+            )
           ),
           { startImmediately: true }
         )
@@ -197,7 +207,10 @@ describe("the end", () => {
       // Afterwards nothing waits at all.
       const after = yield* Effect.flip(connection.ping)
       assert.strictEqual(after.reason, "ended")
-      assert.strictEqual((yield* Effect.flip(run(connection, { ...reset, payload: new Writer() })))._tag, "ConnectionEnded")
+      assert.strictEqual(
+        (yield* Effect.flip(run(connection, { ...reset, payload: new Writer() })))._tag,
+        "ConnectionEnded"
+      )
     })
   )
 
@@ -233,7 +246,10 @@ describe("the end", () => {
       yield* turns(3)
       // It is the reader that knows why.
       agent.send(agentFrame.fatal, 0, 0, new Writer().u8(fatalReason.malformed).str("what is this?"))
-      assert.strictEqual((yield* Fiber.join(ping)).description, "the agent could not understand the host: what is this?")
+      assert.strictEqual(
+        (yield* Fiber.join(ping)).description,
+        "the agent could not understand the host: what is this?"
+      )
     })
   )
 })

@@ -55,10 +55,13 @@ const take = (chunks: ReadonlyArray<Uint8Array>, sender: frames.Sender = "agent"
   return { taken, stop, isBetweenFrames: decoder.isBetweenFrames }
 }
 
-const chunkSizes = Arbitrary.array(Arbitrary.schema(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 4000 }))), {
-  minLength: 1,
-  maxLength: 6
-})
+const chunkSizes = Arbitrary.array(
+  Arbitrary.schema(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 4000 }))),
+  {
+    minLength: 1,
+    maxLength: 6
+  }
+)
 
 describe("frames", () => {
   it.effect.prop(
@@ -66,7 +69,9 @@ describe("frames", () => {
     [Arbitrary.array(Arbitrary.schema(Frame), { maxLength: 12 }), chunkSizes],
     ([sent, sizes]) =>
       Effect.sync(() => {
-        const bytes = concat(sent.map((frame) => frames.encode(frame.type, frame.detail, frame.channel, payloadOf(frame))))
+        const bytes = concat(
+          sent.map((frame) => frames.encode(frame.type, frame.detail, frame.channel, payloadOf(frame)))
+        )
         const { isBetweenFrames, stop, taken } = take(cut(bytes, sizes))
         const expected = sent.map((frame) => ({
           type: frame.type,
@@ -96,10 +101,17 @@ describe("frames", () => {
 
   it.effect.prop(
     "are refused or understood when one byte of them is another",
-    [Arbitrary.array(Arbitrary.schema(Frame), { minLength: 1, maxLength: 4 }), Arbitrary.schema(U32), Arbitrary.schema(Byte), chunkSizes],
+    [
+      Arbitrary.array(Arbitrary.schema(Frame), { minLength: 1, maxLength: 4 }),
+      Arbitrary.schema(U32),
+      Arbitrary.schema(Byte),
+      chunkSizes
+    ],
     ([sent, where, value, sizes]) =>
       Effect.sync(() => {
-        const bytes = concat(sent.map((frame) => frames.encode(frame.type, frame.detail, frame.channel, payloadOf(frame))))
+        const bytes = concat(
+          sent.map((frame) => frames.encode(frame.type, frame.detail, frame.channel, payloadOf(frame)))
+        )
         bytes[where % bytes.length] = value
         const { stop, taken } = take(cut(bytes, sizes))
         assert.isAtMost(taken.length, bytes.length / frames.headerSize)
@@ -192,7 +204,8 @@ describe("payloads", () => {
   it.effect.prop("are read as they were written", [Arbitrary.schema(Values)], ([values]) =>
     Effect.sync(() => {
       // A lone surrogate is no text that UTF-8 could hold.
-      const valid = (text: string) => new TextDecoder("utf-8", { ignoreBOM: true }).decode(new TextEncoder().encode(text))
+      const valid = (text: string) =>
+        new TextDecoder("utf-8", { ignoreBOM: true }).decode(new TextEncoder().encode(text))
       assert.deepStrictEqual(read(write(values)), {
         ...values,
         u64: BigInt.asUintN(64, values.u64),

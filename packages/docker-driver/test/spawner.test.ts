@@ -1,7 +1,7 @@
 /** Commands over a connection: what is asked for, and that nothing is left whatever happens in between. */
 import { CallLifetime, CommandUser } from "@effect-sandbox/core"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Queue, Scheduler, Scope, Sink, Stream } from "effect"
+import { type Cause, Effect, Exit, Fiber, PlatformError, Queue, Scheduler, Scope, Sink, Stream } from "effect"
 import { ChildProcess } from "effect/process"
 import { TestClock } from "effect/testing"
 import { make as makeSpawner } from "../src/internal/agent/spawner.ts"
@@ -33,6 +33,12 @@ const closes = (agent: FakeAgent) => (frame: Frame) => {
 }
 
 const signalOf = ({ payload }: Frame): number => new Reader(payload).u32()
+
+/** A sink that gives everything at once. */
+const whole: Sink.Sink<Uint8Array, Uint8Array, never, PlatformError.PlatformError> = Sink.reduce(
+  () => new Uint8Array(0),
+  (all: Uint8Array, chunk: Uint8Array) => Uint8Array.from([...all, ...chunk])
+)
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text)
 
@@ -343,14 +349,10 @@ describe("streams", () => {
 
   it.effect("that were given come as they are, and one that fails makes the exit doubtful", () =>
     Effect.gen(function* () {
-      const source = yield* Queue.unbounded<Uint8Array, "broken">()
+      const source = yield* Queue.unbounded<Uint8Array, "broken" | Cause.Done>()
+      const failure = PlatformError.badArgument({ module: "Test", method: "source" })
       const stdin = Stream.mapError(Stream.fromQueue(source), () => failure)
-      const failure = yield* Effect.flip(
-        Effect.scoped(Effect.flatMap(bench, ({ spawner }) => spawner.spawn(ChildProcess.make("a\0"))))
-      )
-      const { agent, channel, handle } = yield* spawned(
-        ChildProcess.make("work", [], { stdin, stdout: Sink.make<Uint8Array>()(Stream.mkUint8Array) })
-      )
+      const { agent, channel, handle } = yield* spawned(ChildProcess.make("work", [], { stdin, stdout: whole }))
       yield* Queue.offer(source, bytes("one"))
       assert.deepStrictEqual((yield* agent.take(hostFrame.data)).payload, bytes("one"))
       agent.send(agentFrame.data, 1, channel, bytes("a"))
@@ -431,26 +433,28 @@ describe("interruption", () => {
     closes(agent)(frame)
   }
 
-  it.effect.each([3, 4, 5, 8, 16, 2048])("at any step closes what was opened, with %s operations to a turn", (operations) =>
-    Effect.gen(function* () {
-      const { agent, connection, spawner } = yield* bench
-      agent.answer = willing(agent)
-      const stdin = Stream.make(bytes("in"))
-      const use = Effect.gen(function* () {
-        const handle = yield* spawner.spawn(ChildProcess.make("work", [], { stdin }))
-        yield* Stream.runDrain(Stream.take(handle.stdout, 1))
-        yield* Effect.never
-      })
-      for (let count = 0; count < 60; count++) {
-        const fiber = yield* Effect.forkChild(Effect.scoped(use), { startImmediately: true })
-        yield* turns(count)
-        yield* Fiber.interrupt(fiber)
-        assert.strictEqual(connection.channelCount, 0, `after ${count} turns`)
-      }
-      const count = (name: string) => agent.log.filter((line) => line.startsWith(name)).length
-      assert.strictEqual(count("close"), count("run"))
-      assert.isUndefined(connection.end)
-    }).pipe(Effect.provideService(Scheduler.MaxOpsBeforeYield, operations))
+  it.effect.each([3, 4, 5, 8, 16, 2048])(
+    "at any step closes what was opened, with %s operations to a turn",
+    (operations) =>
+      Effect.gen(function* () {
+        const { agent, connection, spawner } = yield* bench
+        agent.answer = willing(agent)
+        const stdin = Stream.make(bytes("in"))
+        const use = Effect.gen(function* () {
+          const handle = yield* spawner.spawn(ChildProcess.make("work", [], { stdin }))
+          yield* Stream.runDrain(Stream.take(handle.stdout, 1))
+          yield* Effect.never
+        })
+        for (let count = 0; count < 60; count++) {
+          const fiber = yield* Effect.forkChild(Effect.scoped(use), { startImmediately: true })
+          yield* turns(count)
+          yield* Fiber.interrupt(fiber)
+          assert.strictEqual(connection.channelCount, 0, `after ${count} turns`)
+        }
+        const count = (name: string) => agent.log.filter((line) => line.startsWith(name)).length
+        assert.strictEqual(count("close"), count("run"))
+        assert.isUndefined(connection.end)
+      }).pipe(Effect.provideService(Scheduler.MaxOpsBeforeYield, operations))
   )
 
   it.effect("while a command is starting kills it", () =>

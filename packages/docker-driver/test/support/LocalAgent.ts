@@ -93,20 +93,22 @@ const started = (machine: Machine, name: string) =>
       const child = spawn("unshare", [...namespaces, binary ?? ""], { stdio: "pipe", env: { HOST_SECRET: "1" } })
       machine.processes.set(name, child)
       child.stdin.on("error", () => undefined)
+      let isClosed = false
+      child.once("close", () => {
+        isClosed = true
+        if (machine.processes.get(name) === child) machine.processes.delete(name)
+      })
       let messages = ""
       child.stderr.setEncoding("utf8").on("data", (text: string) => {
         messages += text
       })
-      return { child, messages: () => messages }
+      return { child, messages: () => messages, isClosed: () => isClosed }
     }),
-    ({ child }) =>
+    ({ child, isClosed }) =>
       Effect.callback<void>((resume) => {
-        const ended = () => {
-          machine.processes.delete(name)
-          resume(Effect.void)
-        }
-        if (child.exitCode !== null || child.signalCode !== null) return ended()
-        child.once("exit", ended)
+        // Its streams are closed when the agent itself has gone, which is later than what holds it.
+        if (isClosed()) return resume(Effect.void)
+        child.once("close", () => resume(Effect.void))
         child.kill("SIGKILL")
       })
   )
@@ -179,6 +181,15 @@ export const agentPid = (machine: Machine, name: string): number => {
   const { pid } = machine.processes.get(name) ?? {}
   return Number(fs.readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ")[0])
 }
+
+/** Kills an agent, and waits until it has gone. */
+export const kill = (machine: Machine, name: string): Effect.Effect<void> =>
+  Effect.callback((resume) => {
+    const child = machine.processes.get(name)
+    if (child === undefined) return resume(Effect.void)
+    child.once("close", () => resume(Effect.void))
+    child.kill("SIGKILL")
+  })
 
 export const layer = (machine: Machine): Layer.Layer<SandboxDriver> =>
   Layer.succeed(SandboxDriver, {

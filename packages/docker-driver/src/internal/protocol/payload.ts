@@ -3,6 +3,7 @@ import { headerSize, setHeader } from "./frames.ts"
 
 /** Every runtime has them as globals, and not every library of TypeScript declares them. */
 declare const TextEncoder: new () => {
+  readonly encode: (text: string) => Uint8Array
   readonly encodeInto: (text: string, bytes: Uint8Array) => { readonly written: number }
 }
 declare const TextDecoder: new (
@@ -13,6 +14,8 @@ declare const TextDecoder: new (
 const encoder = new TextEncoder()
 // A name may begin with a byte order mark.
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true })
+
+export const encodeText = (text: string): Uint8Array => encoder.encode(text)
 
 /** Puts a frame together. */
 export class Writer {

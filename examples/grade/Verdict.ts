@@ -15,6 +15,8 @@ export const Expected = Schema.Literals([
   "timed-out",
   /** It wrote more than it may. */
   "output-limit",
+  /** It took more memory than it may. */
+  "memory-limit",
   /** A signal that the grader did not send ended it. */
   "signalled",
   /** Its command does not exist. */
@@ -54,6 +56,9 @@ export const ofOutcome = ({ outcome, truncated }: Command.Result): Judgement | u
     return { verdict: "output-limit", reason: `wrote too much to ${streams.join(" and ")}` }
   }
   if (outcome._tag === "Signalled") return { verdict: "signalled", reason: `ended by ${outcome.signal}` }
+  if (outcome._tag === "MemoryLimit") {
+    return { verdict: "memory-limit", reason: `took more than ${outcome.limitBytes} bytes of memory` }
+  }
   return outcome._tag === "Unknown" ? { verdict: "error", reason: outcome.description } : undefined
 }
 
@@ -82,6 +87,8 @@ export const ofCheck = ({ outcome }: Command.Result): Judgement => {
       return failed(`the check was killed after ${outcome.timeoutMillis} ms`)
     case "OutputLimit":
       return failed("the check wrote too much")
+    case "MemoryLimit":
+      return failed("the check took too much memory")
     case "Unknown":
       return { verdict: "error", reason: `the check: ${outcome.description}` }
   }

@@ -18,6 +18,8 @@ export const Outcome = Schema.TaggedUnion({
   TimedOut: { timeoutMillis: Schema.Finite },
   /** It wrote more than `maxOutputBytes` and was killed, because `onOutputLimit` is `"kill"`. */
   OutputLimit: { maxOutputBytes: Schema.Finite },
+  /** The system killed it because memory ran out; the limit may be shared with what else ran. */
+  MemoryLimit: { limitBytes: Schema.Finite },
   /** It is gone, and the system did not say how. */
   Unknown: { description: Schema.String }
 })

@@ -40,7 +40,10 @@ export interface Isolation {
 
 /** One running sandbox, as its driver sees it. */
 export interface SandboxInstance {
-  /** Processes inside. A death by signal fails `exitCode` with a `PlatformError` whose `cause` is a `ProcessSignalled`. */
+  /**
+   * Processes inside. A death by signal fails `exitCode` with a `PlatformError` whose `cause` is a `ProcessSignalled`, or
+   * a `ProcessOutOfMemory` when the system sent it for want of memory.
+   */
   readonly spawner: ChildProcessSpawner["Service"]
   /** Files inside. */
   readonly fileSystem: FileSystem.FileSystem
@@ -92,6 +95,16 @@ export class ProcessSignalled extends Schema.TaggedError<ProcessSignalled>()("Pr
 }) {
   override get message() {
     return `ended by ${this.signal}`
+  }
+}
+
+/** The cause of an `exitCode` that failed because the system killed the process for want of memory (F25). */
+export class ProcessOutOfMemory extends Schema.TaggedError<ProcessOutOfMemory>()("ProcessOutOfMemory", {
+  /** How much memory there was for it and what it shared the limit with, in bytes. */
+  limitBytes: Schema.Finite
+}) {
+  override get message() {
+    return `killed because the memory limit of ${this.limitBytes} bytes was reached`
   }
 }
 

@@ -1,7 +1,7 @@
 /** `exec` where the event loop is busy with other things. */
-import { Environment, Sandbox, SandboxDriver } from "@effect-sandbox/core"
+import { Environment, ProcessOutOfMemory, Sandbox, SandboxDriver } from "@effect-sandbox/core"
 import { assert, it } from "@effect/vitest"
-import { Effect, FileSystem, Layer, Sink, Stream } from "effect"
+import { Effect, FileSystem, Layer, PlatformError, Sink, Stream } from "effect"
 import { ChildProcessSpawner } from "effect/process"
 
 /** Output that takes some turns of the event loop from the transport to the stream, as any decoder's does. */
@@ -14,34 +14,41 @@ const late = Stream.encodeText(
   )
 )
 
-const driver = Layer.succeed(SandboxDriver, {
-  name: "late",
-  create: () =>
-    Effect.succeed({
-      spawner: ChildProcessSpawner.make(() =>
-        Effect.succeed(
-          ChildProcessSpawner.makeHandle({
-            pid: ChildProcessSpawner.ProcessId(1),
-            exitCode: Effect.succeed(ChildProcessSpawner.ExitCode(0)),
-            isRunning: Effect.succeed(false),
-            kill: () => Effect.void,
-            stdin: Sink.drain,
-            stdout: late,
-            stderr: Stream.empty,
-            all: late,
-            getInputFd: () => Sink.drain,
-            getOutputFd: () => Stream.empty,
-            unref: Effect.succeed(Effect.void)
-          })
-        )
-      ),
-      fileSystem: FileSystem.makeNoop({}),
-      workdir: "/",
-      ping: Effect.void,
-      reset: Effect.void,
-      awaitDeath: Effect.never
-    })
-})
+/** A driver all of whose commands have this output and this end. */
+const driverOf = (
+  stdout: ChildProcessSpawner.ChildProcessHandle["stdout"],
+  exitCode: ChildProcessSpawner.ChildProcessHandle["exitCode"]
+) =>
+  Layer.succeed(SandboxDriver, {
+    name: "scripted",
+    create: () =>
+      Effect.succeed({
+        spawner: ChildProcessSpawner.make(() =>
+          Effect.succeed(
+            ChildProcessSpawner.makeHandle({
+              pid: ChildProcessSpawner.ProcessId(1),
+              exitCode,
+              isRunning: Effect.succeed(false),
+              kill: () => Effect.void,
+              stdin: Sink.drain,
+              stdout,
+              stderr: Stream.empty,
+              all: stdout,
+              getInputFd: () => Sink.drain,
+              getOutputFd: () => Stream.empty,
+              unref: Effect.succeed(Effect.void)
+            })
+          )
+        ),
+        fileSystem: FileSystem.makeNoop({}),
+        workdir: "/",
+        ping: Effect.void,
+        reset: Effect.void,
+        awaitDeath: Effect.never
+      })
+  })
+
+const driver = driverOf(late, Effect.succeed(ChildProcessSpawner.ExitCode(0)))
 
 it.live("F14 F18 output that is on its way when the command has exited arrives, however long a turn takes", () =>
   Effect.gen(function* () {
@@ -66,4 +73,19 @@ it.live("F14 F18 output that is on its way when the command has exited arrives, 
       assert.strictEqual((yield* env.withSession({}, run)).stdout, "on\n")
     }
   }).pipe(Effect.provide(driver))
+)
+
+it.effect("F25 a command that the system killed for want of memory is told as such, with the limit", () =>
+  Effect.gen(function* () {
+    const cause = new ProcessOutOfMemory({ limitBytes: 67_108_864 })
+    const error = PlatformError.systemError({ _tag: "Unknown", module: "ChildProcess", method: "exitCode", cause })
+    const env = yield* Environment.make({ images: ["base"], pool: 1 }).pipe(
+      Effect.provide(driverOf(Stream.empty, Effect.fail(error)))
+    )
+    const { outcome } = yield* env.withSession(
+      {},
+      Effect.flatMap(Sandbox, (sandbox) => sandbox.exec("greedy"))
+    )
+    assert.deepStrictEqual(outcome, { _tag: "MemoryLimit", limitBytes: 67_108_864 })
+  })
 )

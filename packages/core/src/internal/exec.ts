@@ -64,11 +64,15 @@ class Collector {
 const outcomeOf = (exit: Exit.Exit<number, PlatformError>): Command.Outcome => {
   if (Exit.isSuccess(exit)) return { _tag: "Exited", code: exit.value }
   for (const reason of exit.cause.reasons) {
-    if (reason._tag === "Fail" && Predicate.isTagged(reason.error.cause, "ProcessSignalled")) {
-      const signal = Predicate.hasProperty(reason.error.cause, "signal") ? String(reason.error.cause.signal) : "unknown"
-      return { _tag: "Signalled", signal }
+    if (reason._tag !== "Fail") continue
+    const { cause } = reason.error
+    if (Predicate.isTagged(cause, "ProcessSignalled")) {
+      return { _tag: "Signalled", signal: Predicate.hasProperty(cause, "signal") ? String(cause.signal) : "unknown" }
     }
-    if (reason._tag === "Fail") return { _tag: "Unknown", description: reason.error.message }
+    if (Predicate.isTagged(cause, "ProcessOutOfMemory") && Predicate.hasProperty(cause, "limitBytes")) {
+      return { _tag: "MemoryLimit", limitBytes: Number(cause.limitBytes) }
+    }
+    return { _tag: "Unknown", description: reason.error.message }
   }
   return { _tag: "Unknown", description: "waiting for its exit was interrupted" }
 }

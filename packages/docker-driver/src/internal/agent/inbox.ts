@@ -1,0 +1,165 @@
+/**
+ * A stream of bytes from the agent, as its reader sees it. What has come waits here, and only what is taken makes room
+ * for more: at most one window's worth is held.
+ */
+import { isReadonlyArrayNonEmpty, type NonEmptyReadonlyArray } from "effect/Array"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import type { PlatformError } from "effect/PlatformError"
+import type * as Pull from "effect/Pull"
+import * as Stream from "effect/Stream"
+import { streamCredit } from "../protocol/frames.ts"
+
+/** Room is given back in pieces of this size, not for every byte. */
+const creditStep = streamCredit / 2
+/** Chunks below this size are put together while they wait. */
+const smallChunk = 2048
+const blockSize = 8192
+
+type Chunks = NonEmptyReadonlyArray<Uint8Array>
+
+export class Inbox {
+  readonly #giveCredit: (bytes: number) => void
+  #chunks: Array<Uint8Array> = []
+  /** Where small chunks are gathered: the last of the chunks is its beginning. */
+  #block: Uint8Array | undefined
+  #unread = 0
+  /** How much the agent may still send. */
+  #allowed = streamCredit
+  /** What was taken and not yet given back. */
+  #owed = 0
+  /** Set when nothing more comes. */
+  #end: Effect.Effect<never, PlatformError | Cause.Done> | undefined
+  #waiting: Array<() => void> = []
+
+  /** `giveCredit` tells the agent that it may send more. */
+  constructor(giveCredit: (bytes: number) => void) {
+    this.#giveCredit = giveCredit
+  }
+
+  /** Takes what has come, which is only borrowed; tells whether it may come. */
+  data(bytes: Uint8Array): boolean {
+    if (this.#end !== undefined || bytes.length > this.#allowed) return false
+    this.#allowed -= bytes.length
+    this.#unread += bytes.length
+    this.#keep(bytes)
+    this.#wake()
+    return true
+  }
+
+  /** The stream has ended; tells whether it may. */
+  end(): boolean {
+    if (this.#end !== undefined) return false
+    this.close(Cause.done())
+    return true
+  }
+
+  /** Nothing more comes. What is there can still be taken. */
+  close(end: Effect.Effect<never, PlatformError | Cause.Done>): void {
+    if (this.#end !== undefined) return
+    this.#end = end
+    this.#wake()
+  }
+
+  /** Whatever is there, or what comes next, or the end. */
+  readonly pull: Pull.Pull<Chunks, PlatformError> = Effect.suspend(() => this.#next ?? this.#wait)
+
+  get stream(): Stream.Stream<Uint8Array, PlatformError> {
+    return Stream.fromPull(Effect.succeed(this.pull))
+  }
+
+  /** Wakes up when there may be something; to be called off with what it gives back. */
+  onNext(wake: () => void): () => void {
+    this.#waiting.push(wake)
+    return () => {
+      const index = this.#waiting.indexOf(wake)
+      if (index >= 0) this.#waiting.splice(index, 1)
+    }
+  }
+
+  /** What can be taken without waiting. */
+  get next(): Pull.Pull<Chunks, PlatformError> | undefined {
+    return this.#next
+  }
+
+  get #next(): Pull.Pull<Chunks, PlatformError> | undefined {
+    const chunks = this.#chunks
+    if (!isReadonlyArrayNonEmpty(chunks)) return this.#end
+    this.#chunks = []
+    this.#block = undefined
+    this.#owed += this.#unread
+    this.#unread = 0
+    if (this.#owed >= creditStep && this.#end === undefined) {
+      const owed = this.#owed
+      this.#owed = 0
+      this.#allowed += owed
+      this.#giveCredit(owed)
+    }
+    return Effect.succeed(chunks)
+  }
+
+  readonly #wait: Pull.Pull<Chunks, PlatformError> = Effect.callback((resume) => {
+    const cancel = this.onNext(() => resume(this.pull))
+    return Effect.sync(cancel)
+  })
+
+  #keep(bytes: Uint8Array): void {
+    const last = this.#chunks.length - 1
+    if (bytes.length >= smallChunk) {
+      // What came in a much larger buffer would keep all of it.
+      this.#chunks.push(bytes.length * 2 < bytes.buffer.byteLength ? new Uint8Array(bytes) : bytes)
+      this.#block = undefined
+      return
+    }
+    const before = this.#chunks[last]
+    if (before === undefined) {
+      this.#chunks.push(new Uint8Array(bytes))
+      return
+    }
+    const used = this.#block === undefined ? 0 : before.length
+    if (this.#block !== undefined && used + bytes.length <= this.#block.length) {
+      this.#block.set(bytes, used)
+      this.#chunks[last] = this.#block.subarray(0, used + bytes.length)
+      return
+    }
+    this.#block = new Uint8Array(blockSize)
+    this.#block.set(bytes)
+    this.#chunks.push(this.#block.subarray(0, bytes.length))
+  }
+
+  #wake(): void {
+    if (this.#waiting.length === 0) return
+    const waiting = this.#waiting
+    this.#waiting = []
+    for (const wake of waiting) wake()
+  }
+}
+
+/** Several streams as one, in the order in which their bytes came, as far as that is known. */
+export const merge = (inboxes: ReadonlyArray<Inbox>): Stream.Stream<Uint8Array, PlatformError> => {
+  const left = new Set(inboxes)
+  const wait: Pull.Pull<Chunks, PlatformError> = Effect.callback((resume) => {
+    const cancels: Array<() => void> = []
+    const cancel = () => {
+      for (const one of cancels) one()
+    }
+    const wake = () => {
+      cancel()
+      resume(pull)
+    }
+    for (const inbox of left) cancels.push(inbox.onNext(wake))
+    return Effect.sync(cancel)
+  })
+  const pull: Pull.Pull<Chunks, PlatformError> = Effect.suspend(() => {
+    for (const inbox of left) {
+      const { next } = inbox
+      if (next === undefined) continue
+      return Effect.catchIf(next, Cause.isDone, () => {
+        left.delete(inbox)
+        return left.size === 0 ? Cause.done() : pull
+      })
+    }
+    return left.size === 0 ? Cause.done() : wait
+  })
+  return Stream.fromPull(Effect.succeed(pull))
+}

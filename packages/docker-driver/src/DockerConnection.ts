@@ -176,7 +176,9 @@ const readIfThere = (file: string) =>
 const readTls = (directory: string, verify: boolean) =>
   Effect.gen(function* () {
     const path = yield* Path.Path
-    const [ca, cert, key] = yield* Effect.forEach(["ca.pem", "cert.pem", "key.pem"], (file) => readIfThere(path.join(directory, file)))
+    const [ca, cert, key] = yield* Effect.forEach(["ca.pem", "cert.pem", "key.pem"], (file) =>
+      readIfThere(path.join(directory, file))
+    )
     if ((cert === undefined) !== (key === undefined)) {
       return yield* fail("DOCKER_CERT_PATH", directory, "both cert.pem and key.pem in that directory, or neither")
     }

@@ -6,7 +6,7 @@
  * import { DockerClient } from "@effect-sandbox/docker-driver"
  *
  * const images = Effect.gen(function* () {
- *   const docker = yield* DockerClient
+ *   const docker = yield* DockerClient.DockerClient
  *   return yield* docker.images.list({})
  * }).pipe(Effect.catchReason("DockerError", "EngineUnavailable", (reason) => Console.error(reason.message)))
  * ```

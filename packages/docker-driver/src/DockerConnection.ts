@@ -78,7 +78,7 @@ export const parse = (address: string, source: string, tls?: Tls): Effect.Effect
     const value = address.replace(/(\/\/[^/@:]*):[^@/]*@/, "$1:***@")
     return Effect.fail(new DockerError({ reason: new InvalidConnection({ source, value, expected }) }))
   }
-  const found = /^([a-z]+):\/\/(.*)$/s.exec(address.trim())
+  const found = /^([a-z][a-z0-9+.-]*):\/\/(.*)$/s.exec(address.trim())
   if (found === null) return invalid(`an address such as ${forms}`)
   const [, scheme = "", rest = ""] = found
   if (scheme === "unix") {

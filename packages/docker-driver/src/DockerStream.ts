@@ -6,7 +6,6 @@ import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Pull from "effect/Pull"
-import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import { DockerError, EngineError, MalformedResponse } from "./DockerError.ts"
 
@@ -18,8 +17,10 @@ export interface Piece {
 
 /** Takes a multiplexed stream apart as it comes; blocks are handed on before they are complete. */
 export interface Demultiplexer {
-  /** The pieces in what has come. After a failure it is of no more use. */
-  readonly push: (chunk: Uint8Array) => Result.Result<ReadonlyArray<Piece>, DockerError>
+  /** The pieces in what has come, up to where it is wrong. */
+  readonly push: (chunk: Uint8Array) => ReadonlyArray<Piece>
+  /** What was wrong in what has come; from there on nothing is taken apart. */
+  readonly failure: () => DockerError | undefined
   /** What is wrong when the stream ends here; undefined when nothing is. */
   readonly end: () => DockerError | undefined
 }
@@ -39,27 +40,27 @@ export const demultiplexer = (operation: string): Demultiplexer => {
   const malformed = (description: string) =>
     new DockerError({ reason: new MalformedResponse({ operation, description }) })
 
-  const readHeader = (): DockerError | undefined => {
+  let failure: DockerError | undefined
+
+  const readHeader = () => {
     const [kind = 255, zero1, zero2, zero3, byte1 = 0, byte2 = 0, byte3 = 0, byte4 = 0] = header
     if (kind > 3 || zero1 !== 0 || zero2 !== 0 || zero3 !== 0) {
-      return malformed(`a block begins with ${[...header].join(" ")}, which is no header`)
+      failure = malformed(`a block begins with ${[...header].join(" ")}, which is no header`)
     }
     left = byte1 * 0x1_00_00_00 + ((byte2 << 16) | (byte3 << 8) | byte4)
     source = kind === 2 ? "stderr" : "stdout"
     complaint = kind === 3 ? [] : undefined
-    return undefined
   }
 
-  const push = (chunk: Uint8Array): Result.Result<ReadonlyArray<Piece>, DockerError> => {
+  const push = (chunk: Uint8Array): ReadonlyArray<Piece> => {
     const pieces: Array<Piece> = []
     let at = 0
-    while (at < chunk.length) {
+    while (at < chunk.length && failure === undefined) {
       if (left === 0) {
         while (headerLength < headerSize && at < chunk.length) header[headerLength++] = chunk[at++] ?? 0
         if (headerLength < headerSize) break
         headerLength = 0
-        const problem = readHeader()
-        if (problem !== undefined) return Result.fail(problem)
+        readHeader()
       } else {
         const bytes = chunk.subarray(at, at + left)
         left -= bytes.length
@@ -68,16 +69,15 @@ export const demultiplexer = (operation: string): Demultiplexer => {
         else complaint.push(bytes)
       }
       if (left === 0 && headerLength === 0 && complaint !== undefined) {
-        return Result.fail(
-          new DockerError({ reason: new EngineError({ operation, status: 500, description: join(complaint) }) })
-        )
+        failure = new DockerError({ reason: new EngineError({ operation, status: 500, description: join(complaint) }) })
       }
     }
-    return Result.succeed(pieces)
+    return pieces
   }
 
   return {
     push,
+    failure: () => failure,
     end: () =>
       headerLength > 0
         ? malformed("it ends in the middle of a header")
@@ -99,21 +99,20 @@ export const demultiplexPull = <E, R>(
   pull: Pull.Pull<Arr.NonEmptyReadonlyArray<Uint8Array>, E, void, R>,
   operation: string
 ): Pull.Pull<Pieces, E | DockerError, void, R> => {
-  const { end, push } = demultiplexer(operation)
+  const { end, failure, push } = demultiplexer(operation)
   const take = (chunks: Arr.NonEmptyReadonlyArray<Uint8Array>): Pull.Pull<Pieces, E | DockerError, void, R> => {
-    const pieces: Array<Piece> = []
-    for (const chunk of chunks) {
-      const pushed = push(chunk)
-      if (Result.isFailure(pushed)) return Effect.fail(pushed.failure)
-      for (const piece of pushed.success) pieces.push(piece)
-    }
-    return Arr.isArrayNonEmpty(pieces) ? Effect.succeed(pieces) : next
+    const pieces = chunks.length === 1 ? push(chunks[0]) : chunks.flatMap(push)
+    return Arr.isReadonlyArrayNonEmpty(pieces) ? Effect.succeed(pieces) : next
   }
   const finish = (): Pull.Pull<never, DockerError> => {
     const problem = end()
     return problem === undefined ? Cause.done() : Effect.fail(problem)
   }
-  const next: Pull.Pull<Pieces, E | DockerError, void, R> = Effect.flatMap(Pull.catchDone(pull, finish), take)
+  // What came before a failure is handed on before it (F18).
+  const next: Pull.Pull<Pieces, E | DockerError, void, R> = Effect.suspend(() => {
+    const problem = failure()
+    return problem === undefined ? Effect.flatMap(Pull.catchDone(pull, finish), take) : Effect.fail(problem)
+  })
   return next
 }
 

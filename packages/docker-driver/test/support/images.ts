@@ -42,16 +42,17 @@ export const ensure = Effect.fn("images.ensure")(function* (name: Name) {
     .update(JSON.stringify([entries.map(({ identity }) => identity), changes]))
     .digest("hex")
     .slice(0, 32)
-  const found = yield* docker.images.inspect(tag).pipe(
-    Effect.map((image) => image.Config?.Labels[label]),
-    Effect.catchReason("DockerError", "ImageNotFound", () => Effect.succeed(undefined))
-  )
-  if (found === fingerprint) return tag
+  const found = yield* docker.images
+    .inspect(tag)
+    .pipe(Effect.catchReason("DockerError", "ImageNotFound", () => Effect.succeed(undefined)))
+  if (found?.Config?.Labels[label] === fingerprint) return tag
   const archive = Stream.fromIterable(entries.map(({ entry }) => entry)).pipe(
     Stream.pipeThroughChannel(Tar.encode<never, unknown, Tar.Entry<never>>()),
     Stream.orDie
   )
   yield* docker.images.importArchive({ archive, tag, changes: [...changes, `LABEL ${label}=${fingerprint}`] })
+  // Without its name it would stay for ever. When a container still uses it, it does.
+  if (found !== undefined) yield* Effect.ignore(docker.images.remove(found.Id))
   return tag
 }, one.withPermit)
 

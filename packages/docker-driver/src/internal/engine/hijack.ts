@@ -75,7 +75,7 @@ export const open = <E>(
         method: "POST",
         path: request.path,
         agent: false,
-        headers: { host: "docker", ...request.headers, connection: "Upgrade", upgrade: "tcp" }
+        headers: { ...request.headers, connection: "Upgrade", upgrade: "tcp" }
       }
       asked = tls === undefined ? http.request(options) : https.request(options)
       asked.on("error", (cause) => resume(Effect.fail(onLost(cause))))
@@ -150,7 +150,8 @@ const fromDuplex = <E>(socket: Duplex, onLost: (cause: unknown) => E): Connectio
   })
   const write = (...chunks: ReadonlyArray<Uint8Array>): Effect.Effect<void, E> =>
     Effect.suspend(() => {
-      if (socket.destroyed || socket.writableEnded) return gone()
+      // Engines do not close one direction alone.
+      if (socket.destroyed || socket.writableEnded || socket.readableEnded) return gone()
       let flows = true
       if (chunks.length > 1) socket.cork()
       for (const chunk of chunks) flows = socket.write(chunk)

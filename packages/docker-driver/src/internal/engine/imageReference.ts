@@ -11,11 +11,14 @@ export interface ImageReference {
 
 const pattern = /^(?<name>[^@\s]+?)(?::(?<tag>\w[\w.-]{0,127}))?(?:@(?<digest>[a-z0-9+._-]+:[a-f0-9]{32,}))?$/i
 
+/** A registry, perhaps with a port, and words. */
+const names = /^(?:(?:\[[0-9a-f:]+\]|[a-z0-9.-]+)(?::\d+)?\/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*$/i
+
 /** The reference, or undefined when it is none. */
 export const parse = (reference: string): ImageReference | undefined => {
   const groups = pattern.exec(reference)?.groups
   const name = groups?.["name"]
-  if (name === undefined || !/^[a-z0-9[]/i.test(name)) return undefined
+  if (name === undefined || !names.test(name)) return undefined
   const digest = groups?.["digest"]
   const tag = groups?.["tag"] ?? (digest === undefined ? "latest" : undefined)
   return { registry: registryOf(name), name, tag, digest }

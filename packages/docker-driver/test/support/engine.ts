@@ -1,0 +1,27 @@
+/** The engine that tests run on: whether there is one, and a label for everything that they make on it. */
+import { NodeServices } from "@effect/platform-node"
+import { Effect, Layer } from "effect"
+import * as DockerClient from "../../src/DockerClient.ts"
+import * as DockerImage from "../../src/DockerImage.ts"
+
+/** What tests leave is found by it. */
+export const label = "effect-sandbox.test"
+
+export const layer = Layer.provideMerge(
+  DockerImage.layer,
+  Layer.provideMerge(DockerClient.layer({ timeout: "2 minutes" }), NodeServices.layer)
+)
+
+/** Why there is none; undefined when there is one. */
+export const missing: string | undefined = await Effect.runPromise(
+  Effect.flatMap(DockerClient.DockerClient, (docker) => docker.ping).pipe(
+    Effect.timeout("20 seconds"),
+    Effect.match({ onSuccess: () => undefined, onFailure: (error) => error.message }),
+    Effect.provide(layer),
+    Effect.match({ onSuccess: (found) => found, onFailure: (error) => error.message })
+  )
+)
+
+/** The title of tests that need it, with the reason when they are skipped: `describe.skipIf(missing !== undefined)`. */
+export const title = (title: string): string =>
+  missing === undefined ? title : `${title} (skipped, as there is no engine: ${missing})`

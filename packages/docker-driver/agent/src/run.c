@@ -539,6 +539,7 @@ static void run_start(uint32_t number, const struct run_fields *fields) {
     user = other;
   }
 
+  if (sandbox) places_sandbox_acts();
   struct run_channel *run = allocate_zeroed(sizeof *run);
   run->channel = (struct channel){.kind = &run_kind, .number = number, .sandbox = sandbox};
   run->terminal = -1;

@@ -41,13 +41,15 @@ void frames_filled(struct frames *frames, size_t count) { frames->end += count; 
 
 bool frames_next(struct frames *frames, struct frame *frame) {
   size_t held = frames->end - frames->start;
-  if (held < 5) return false;
+  if (held < 4) return false;
   const uint8_t *at = frames->buffer + frames->start;
   uint32_t length = u32_at(at);
+  /* Before anything is made as large as this says. */
+  if (length < FRAME_HEADER - 4 || length > FRAME_HEADER - 4 + FRAME_PAYLOAD_MAX) malformed("frame of %u bytes", length);
+  if (held < 5) return false;
   uint8_t type = at[4];
   if (type < FRAME_HELLO || type > FRAME_ACCEPT) malformed("unknown frame type %u", type);
-  size_t most = type == FRAME_DATA_IN ? FRAME_DATA_MAX : FRAME_PAYLOAD_MAX;
-  if (length < FRAME_HEADER - 4 || length - (FRAME_HEADER - 4) > most) malformed("frame of %u bytes", length);
+  if (type == FRAME_DATA_IN && length > FRAME_HEADER - 4 + FRAME_DATA_MAX) malformed("data frame of %u bytes", length);
   if (type == FRAME_DATA_IN && length == FRAME_HEADER - 4) malformed("data frame without data");
   if (held < 4 + (size_t)length) return false;
   *frame = (struct frame){

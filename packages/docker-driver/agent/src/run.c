@@ -179,10 +179,27 @@ static void let_go(struct run_channel *run) {
   run->terminal = -1;
 }
 
+/* All but the final frame, with which the channel itself is removed. */
 static void end_channel(struct run_channel *run) {
   let_go(run);
   if (run->command != NULL) run->command->channel = NULL;
   if (run->streams != NULL) loop_bury(run->streams);
+}
+
+static void close_channel(struct run_channel *run) {
+  end_channel(run);
+  channel_closed(&run->channel);
+}
+
+static void fail_channel(struct run_channel *run, int error, uint8_t stage, const char *message) {
+  /* Where the host has closed the channel already it need not know what became of the start, or we were the cause. */
+  if (run->closing) {
+    close_channel(run);
+    return;
+  }
+  end_channel(run);
+  send_error(run->channel.number, error, stage, message);
+  channel_remove(&run->channel);
 }
 
 static void overdue(struct timer *timer) {
@@ -245,9 +262,7 @@ static void run_close(struct channel *channel, bool kill_all) {
     order_kill(run->command);
     return;
   }
-  if (run->closing) return;
-  end_channel(run);
-  channel_closed(channel);
+  if (!run->closing) close_channel(run);
 }
 
 static const struct channel_kind run_kind = {
@@ -299,11 +314,7 @@ static void report(const struct report *report) {
       break;
     case REPORT_FAILED:
       command->exited = true;
-      if (run != NULL) {
-        send_error(run->channel.number, report->error, report->stage, NULL);
-        end_channel(run);
-        channel_remove(&run->channel);
-      }
+      if (run != NULL) fail_channel(run, report->error, report->stage, NULL);
       break;
     default:
       send_exit(command, report->status, report->user_time, report->system_time, report->memory);
@@ -328,10 +339,7 @@ static void supervisor_gone(struct command *command, bool lost) {
   timer_clear(&command->overdue);
   if (!command->exited) {
     if (command->pid == 0 && command->channel != NULL) {
-      struct run_channel *run = command->channel;
-      send_error(run->channel.number, ECHILD, STAGE_START, "the supervisor was killed");
-      end_channel(run);
-      channel_remove(&run->channel);
+      fail_channel(command->channel, ECHILD, STAGE_START, "the supervisor was killed");
     } else {
       /* What it held is killed with it, as far as we can: see orphans_kill. */
       command->killed = true;
@@ -342,10 +350,7 @@ static void supervisor_gone(struct command *command, bool lost) {
   if (command->channel != NULL) {
     struct run_channel *run = command->channel;
     run->command = NULL;
-    if (run->closing) {
-      end_channel(run);
-      channel_closed(&run->channel);
-    }
+    if (run->closing) close_channel(run);
   }
   if (command->previous == NULL) commands = command->next;
   else command->previous->next = command->next;
@@ -586,8 +591,7 @@ static void end_session_channel(struct channel *channel, void *argument) {
     run->closing = true;
     return;
   }
-  end_channel(run);
-  channel_closed(channel);
+  close_channel(run);
 }
 
 void commands_kill_sessions(void) {

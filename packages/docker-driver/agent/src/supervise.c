@@ -30,6 +30,7 @@
 /* Carries "target and signal" to a supervisor. Not SIGRTMIN: C libraries differ about it. */
 #define SIGNAL_ORDER 40
 #define COMMAND_OOM_SCORE "500"
+#define MANY_PROCESSES 16384u
 #define COMMAND_STACK (64u * 1024u)
 
 static int report_fd = -1;
@@ -64,10 +65,10 @@ void supervise_start(int report, const struct rlimit *descriptors) {
   agent = getpid();
   struct capability_header header = {CAPABILITY_VERSION, 0};
   struct rlimit processes;
-  /* Only root's own number of processes is never limited. */
+  /* Only root's processes are never counted against a limit; those of this user are, on the whole machine. */
   hide = geteuid() == 0 && syscall(SYS_capget, &header, capabilities) == 0 &&
          (capabilities[0].effective & NEEDED_CAPABILITIES) == NEEDED_CAPABILITIES &&
-         getrlimit(RLIMIT_NPROC, &processes) == 0 && processes.rlim_cur == RLIM_INFINITY;
+         getrlimit(RLIMIT_NPROC, &processes) == 0 && processes.rlim_cur >= MANY_PROCESSES;
 }
 
 /* --- the command, up to its exec ----------------------------------------------------------------------------------------- */

@@ -1,0 +1,139 @@
+/* Whole files as streams, in both directions, no faster than who receives them gives credit. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "files.h"
+#include "memory.h"
+
+enum { PIECE = 256 * 1024, CREDIT_AT_ONCE = 64 * 1024 };
+
+/* Waits for credit and takes some of it; 0 when the operation was cancelled. */
+static size_t take_credit(struct operation *operation, size_t wanted) {
+  size_t most = wanted < FRAME_DATA_MAX ? wanted : FRAME_DATA_MAX;
+  pthread_mutex_lock(&operation->lock);
+  while (operation->credit == 0 && !is_cancelled(operation)) {
+    pthread_cond_wait(&operation->changed, &operation->lock);
+  }
+  size_t size = operation->credit < most ? (size_t)operation->credit : most;
+  if (is_cancelled(operation)) size = 0;
+  operation->credit -= size;
+  pthread_mutex_unlock(&operation->lock);
+  return size;
+}
+
+int stream_send(struct operation *operation, const void *bytes, size_t length) {
+  for (const uint8_t *at = bytes; length > 0;) {
+    size_t size = wait_for_room() ? take_credit(operation, length) : 0;
+    if (size == 0) return ECANCELED;
+    struct part part = {at, size};
+    send_frame(FRAME_DATA_OUT, 1, operation->channel, &part, 1);
+    at += size;
+    length -= size;
+  }
+  return 0;
+}
+
+struct chunk *stream_take(struct operation *operation) {
+  pthread_mutex_lock(&operation->lock);
+  while (operation->first == NULL && !operation->ended && !is_cancelled(operation)) {
+    pthread_cond_wait(&operation->changed, &operation->lock);
+  }
+  struct chunk *chunk = is_cancelled(operation) ? NULL : operation->first;
+  if (chunk != NULL) {
+    operation->first = chunk->next;
+    if (operation->first == NULL) operation->last = &operation->first;
+  }
+  pthread_mutex_unlock(&operation->lock);
+  return chunk;
+}
+
+static int download(struct operation *operation, int fd, uint8_t *buffer, uint64_t *sent) {
+  const struct file_request *request = &operation->request;
+  uint64_t left = request->size;
+  if (request->offset > INT64_MAX) return 0; /* behind the end of every file */
+  off_t position = (off_t)request->offset;
+  while (left > 0) {
+    size_t wanted = left < PIECE ? (size_t)left : PIECE;
+    ssize_t count = position == 0 ? read(fd, buffer, wanted) : pread(fd, buffer, wanted, position + (off_t)*sent);
+    if (is_cancelled(operation)) return ECANCELED;
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return errno;
+    if (count == 0) break;
+    int error = stream_send(operation, buffer, (size_t)count);
+    if (error != 0) return error;
+    *sent += (uint64_t)count;
+    left -= (uint64_t)count;
+  }
+  return 0;
+}
+
+int operation_download(struct operation *operation) {
+  int fd = open_waiting(operation, operation->request.path, O_RDONLY, 0);
+  if (fd < 0) return errno;
+  uint8_t *buffer = allocate(PIECE);
+  uint64_t sent = 0;
+  int error = download(operation, fd, buffer, &sent);
+  free(buffer);
+  close(fd);
+  if (error == 0) reply_u64(operation, sent);
+  return error;
+}
+
+static int write_chunk(struct operation *operation, int fd, const struct chunk *chunk) {
+  for (size_t at = 0; at < chunk->length;) {
+    ssize_t count = write(fd, chunk->bytes + at, chunk->length - at);
+    if (is_cancelled(operation)) return ECANCELED;
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return errno;
+    at += (size_t)count;
+  }
+  return 0;
+}
+
+/* Gives credit for what was written, in large portions. */
+static void give_credit(struct operation *operation, uint64_t written, uint64_t *given) {
+  uint64_t more = written - *given;
+  if (more < CREDIT_AT_ONCE) return;
+  pthread_mutex_lock(&operation->lock);
+  operation->granted += more;
+  pthread_mutex_unlock(&operation->lock);
+  *given = written;
+  uint8_t bytes[4] = {(uint8_t)more, (uint8_t)(more >> 8), (uint8_t)(more >> 16), (uint8_t)(more >> 24)};
+  struct part part = {bytes, sizeof bytes};
+  send_frame(FRAME_CREDIT_OUT, 0, operation->channel, &part, 1);
+}
+
+static int receive(struct operation *operation, int fd) {
+  uint64_t written = 0, given = 0;
+  struct chunk *chunk;
+  while ((chunk = stream_take(operation)) != NULL) {
+    int error = write_chunk(operation, fd, chunk);
+    written += chunk->length;
+    free(chunk);
+    if (error != 0) return error;
+    give_credit(operation, written, &given);
+  }
+  if (is_cancelled(operation)) return ECANCELED;
+  reply_u64(operation, written);
+  return 0;
+}
+
+int operation_upload(struct operation *operation) {
+  const struct file_request *request = &operation->request;
+  int fd = open_waiting(operation, request->path, (int)request->flags, request->mode & 07777);
+  if (fd < 0) return errno;
+  int error = receive(operation, fd);
+  close(fd);
+  return error;
+}
+
+int operation_mkstream(struct operation *operation) {
+  uint32_t handle = operation->request.handle;
+  int fd = handle_use(handle);
+  if (fd < 0) return EBADF;
+  int error = receive(operation, fd);
+  handle_release(handle);
+  return error;
+}

@@ -94,6 +94,34 @@ it.effect("H1 L23 no check during set-up or teardown: they interrupt one that ru
   }).pipe(TestEnvironment.run)
 )
 
+it.effect("H1 a check that is interrupted by nobody but itself has failed", () =>
+  Effect.gen(function* () {
+    const faults = yield* Faults
+    const recorder = yield* EventRecorder
+    // What a driver gets that waits for the fiber of a connection which has gone.
+    const connection = yield* Effect.forkChild(Effect.never)
+    yield* Fiber.interrupt(connection)
+    for (const operation of ["ping", "housekeep one"]) {
+      const { one, start } = Lab.probes({ housekeepInterval: "10 seconds" })
+      const env = yield* start({ id: operation, keepaliveInterval: "10 seconds" })
+      if (operation === "ping") faults.on("ping", () => Fiber.join(connection))
+      else one.on("housekeep", () => Fiber.join(connection))
+      yield* TestClock.adjust("10 seconds")
+      faults.on("ping", () => Effect.void)
+      one.off("housekeep")
+      assert.strictEqual(yield* env.withSession({}, here), `${operation}/base:0:1`)
+    }
+    const done = (yield* recorder.events).filter((event) => event._tag === "SandboxHousekeepingDone")
+    assert.deepStrictEqual(
+      done.flatMap(({ error }) => (error === undefined ? [] : [error.message])),
+      [
+        "Sandbox ping/base:0:0 broke during ping: it interrupted itself",
+        "Sandbox housekeep one/base:0:0 broke during housekeep one: it interrupted itself"
+      ]
+    )
+  }).pipe(TestEnvironment.run)
+)
+
 it.effect("F19 H1 slow is not dead: only `missedPings` in a row condemn, and none of an earlier generation", () =>
   Effect.gen(function* () {
     const faults = yield* Faults
@@ -281,6 +309,16 @@ it.effect("H4 a failing housekeeping of a host feature shuts the environment dow
     yield* TestClock.adjust("10 seconds")
     assert.strictEqual(yield* env.status, "Offline")
     assert.strictEqual(host.calls().at(-1)?.hook, "teardown")
+  }).pipe(TestEnvironment.run)
+)
+
+it.effect("H4 a host feature's housekeeping that interrupts itself has failed", () =>
+  Effect.gen(function* () {
+    const host = FeatureProbe.host("host", { housekeepInterval: "10 seconds" })
+    const env = yield* Environment.make({ ...image, pool: 1, features: [host.feature] })
+    host.on("housekeep", () => Effect.interrupt)
+    yield* TestClock.adjust("10 seconds")
+    assert.strictEqual(yield* env.status, "Offline")
   }).pipe(TestEnvironment.run)
 )
 

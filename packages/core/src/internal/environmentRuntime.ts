@@ -422,9 +422,8 @@ export class EnvironmentRuntime implements Engine {
           durationMillis: timestamp - started,
           error: Exit.isFailure(exit) ? causeInfo(exit.cause) : undefined
         }))
-        return Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause)
-          ? Effect.void
-          : this.shutDown(Cause.squash(exit.cause)) // H4
+        // A shutdown that interrupts it does not come by here: an interruption that does is its own failure (H4).
+        return Exit.isSuccess(exit) ? Effect.void : this.shutDown(Cause.squash(exit.cause))
       })
     })
     return Effect.whileLoop({

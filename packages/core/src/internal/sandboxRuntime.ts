@@ -478,11 +478,14 @@ export class SandboxRuntime {
   }
 
   private stuckError(operation: string): SandboxStateError {
-    return new SandboxStateError({
-      sandboxId: this.id,
+    return this.checkError(
       operation,
-      description: `it was interrupted and did not end within ${this.engine.config.teardownTimeout} ms`
-    })
+      `it was interrupted and did not end within ${this.engine.config.teardownTimeout} ms`
+    )
+  }
+
+  private checkError(operation: string, description: string): SandboxStateError {
+    return new SandboxStateError({ sandboxId: this.id, operation, description })
   }
 
   /** What becomes of the sandbox when its session has ended. */
@@ -599,13 +602,19 @@ export class SandboxRuntime {
       if (!this.isCheckable) return Effect.void
       const check: Check = { fiber, operation: "", end }
       this.check = check
-      return Effect.forEach(
+      const run = Effect.forEach(
         tasks,
         (task) => {
           check.operation = task.operation
           return task.run
         },
         { discard: true }
+      )
+      // Not seen when the check is interrupted from outside: an interruption that is seen is a task's own failure.
+      return Effect.catchCause(run, (cause) =>
+        Cause.hasInterruptsOnly(cause)
+          ? Effect.fail(this.checkError(check.operation, "it interrupted itself"))
+          : Effect.failCause(cause)
       )
     })
     return Effect.uninterruptibleMask((restore) =>

@@ -312,6 +312,61 @@ it.effect("H4 a failing housekeeping of a host feature shuts the environment dow
   }).pipe(TestEnvironment.run)
 )
 
+it.effect("H4 I1 a host feature is torn down after its housekeeping has ended", () =>
+  Effect.gen(function* () {
+    const journal = FeatureProbe.journal()
+    const host = FeatureProbe.host("host", { journal, housekeepInterval: "10 seconds" })
+    host.on("housekeep", () =>
+      Effect.onInterrupt(Effect.never, () =>
+        Effect.andThen(
+          Effect.sleep("2 seconds"),
+          Effect.sync(() => journal.note("housekeep is over"))
+        )
+      )
+    )
+    const env = yield* Environment.make({ ...image, pool: 0, features: [host.feature] })
+    yield* TestClock.adjust("11 seconds")
+    const stopping = yield* Effect.forkChild(env.shutdown, { startImmediately: true })
+    yield* TestClock.adjust("2 seconds")
+    yield* Fiber.join(stopping)
+    assert.deepStrictEqual(journal.lines(), ["setup host", "housekeep host", "housekeep is over", "teardown host"])
+  }).pipe(TestEnvironment.run)
+)
+
+it.effect(
+  "F24 H5 a host feature's housekeeping that cannot be interrupted holds up neither a shutdown nor the end of the scope",
+  () =>
+    Effect.gen(function* () {
+      const host = FeatureProbe.host("host", { housekeepInterval: "10 seconds" })
+      host.on("housekeep", () => Effect.uninterruptible(Effect.sleep("1 hour")))
+      const scope = yield* Scope.make()
+      const options = { ...image, pool: 1, features: [host.feature], teardownTimeout: "5 seconds" } as const
+      const env = yield* Scope.provide(Environment.make(options), scope)
+      yield* TestClock.adjust("11 seconds")
+      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true })
+      yield* TestClock.adjust("4 seconds")
+      assert.isUndefined(closing.pollUnsafe())
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(closing)
+      assert.strictEqual(yield* env.status, "Offline")
+      assert.strictEqual(host.calls().at(-1)?.hook, "teardown")
+      const recorder = yield* EventRecorder
+      const last = (yield* recorder.events).length
+      yield* TestClock.adjust("2 hours")
+      assert.strictEqual((yield* recorder.events).length, last, "its late end is nobody's business")
+    }).pipe(TestEnvironment.run)
+)
+
+it.effect("H4 H5 a host feature's housekeeping may ask for a shutdown", () =>
+  Effect.gen(function* () {
+    const host = FeatureProbe.host("host", { housekeepInterval: "10 seconds" })
+    const env = yield* Environment.make({ ...image, pool: 1, features: [host.feature] })
+    host.on("housekeep", () => env.shutdown)
+    yield* TestClock.adjust("10 seconds")
+    assert.strictEqual(yield* env.status, "Offline", "at once: no time passes here")
+  }).pipe(TestEnvironment.run)
+)
+
 it.effect("H4 a host feature's housekeeping that interrupts itself has failed", () =>
   Effect.gen(function* () {
     const host = FeatureProbe.host("host", { housekeepInterval: "10 seconds" })

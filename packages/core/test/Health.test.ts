@@ -9,7 +9,7 @@ import {
 } from "@effect-sandbox/core"
 import { Faults, FeatureProbe, Interruption, SimDriver, SimulatedError, TestEnvironment } from "@effect-sandbox/testing"
 import { assert, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Random, Schedule, Scheduler, Scope } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Random, Schedule, Scheduler, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as Lab from "./support/Lab.ts"
 
@@ -281,6 +281,34 @@ it.effect("H3 L22 a user error neither begins nor ends an outage, nor moves its 
     yield* TestClock.adjust("10 seconds")
     assert.instanceOf(Lab.failure(yield* Fiber.join(waiting)), SimulatedError)
     assert.isAtLeast((yield* env.stats).images[0]?.outage?.durationMillis ?? 0, 35_000)
+  }).pipe(TestEnvironment.run)
+)
+
+it.effect("X5 H3 a set-up that interrupts itself is told to whoever asked, and not tried again and again", () =>
+  Effect.gen(function* () {
+    const driver = yield* SimDriver
+    const faults = yield* Faults
+    const creates = () => driver.calls().filter((call) => call.startsWith("create")).length
+    const isInterrupted = (exit: Exit.Exit<unknown, unknown>) =>
+      Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)
+    for (const point of ["create", "setup"] as const) {
+      const { one, start } = Lab.probes()
+      // It gives in at last, so that the test ends also when it is tried for ever.
+      let left = 100
+      const interrupt = () => Effect.suspend(() => (left-- > 0 ? Effect.interrupt : Effect.void))
+      if (point === "create") faults.on("create", interrupt)
+      else one.on("setup", interrupt)
+      const env = yield* start({ id: point, pool: { min: 0, max: 2 }, keepaliveInterval: 0 })
+      const before = creates()
+      assert.isTrue(isInterrupted(yield* Effect.exit(env.withSession({}, here))), point)
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(creates() - before, 1)
+      const failed = yield* Effect.exit(Effect.scoped(start({ id: `${point} at start`, keepaliveInterval: 0 })))
+      assert.isTrue(isInterrupted(failed), `${point} at start`)
+      faults.on("create", () => Effect.void)
+      one.off()
+      assert.match(yield* env.withSession({}, here), new RegExp(`^${point}/base:`))
+    }
   }).pipe(TestEnvironment.run)
 )
 

@@ -86,6 +86,8 @@ export class SandboxRuntime {
   served = 0
   /** Whether it has been ready once: only such a sandbox is missed when it goes. */
   wasReady = false
+  /** Whether its set-up was interrupted by nobody but itself, which is its own failure (X5). */
+  hasInterruptedItself = false
   /** The death that the driver reported. */
   death: SandboxStateError | undefined
   /** The session that is prepared or running. */
@@ -197,7 +199,13 @@ export class SandboxRuntime {
       if (this.parts.length > 0) yield* this.instanceOrDie.reset
       if (this.isSetUpAhead) yield* this.prepare
     })
-    return this.guardedSetUp(restore(this.unlessStopped(setUp)), (exit, durationMillis) =>
+    // Not seen when the set-up is interrupted from outside.
+    const noted = Effect.tapCause(setUp, (cause) =>
+      Effect.sync(() => {
+        this.hasInterruptedItself = Cause.hasInterruptsOnly(cause)
+      })
+    )
+    return this.guardedSetUp(restore(this.unlessStopped(noted)), (exit, durationMillis) =>
       emit(this.engine, (timestamp) => ({
         _tag: "SandboxStarted",
         ...this.facts(timestamp),

@@ -58,7 +58,7 @@ const tarOf = (...entries: ReadonlyArray<Tar.Entry<never>>) =>
     Stream.orDie
   )
 
-describe.skipIf(engine.missing !== undefined)(engine.title("an engine"), () => {
+describe.skipIf(engine.missing !== undefined)(`an engine${engine.because}`, () => {
   engine.live(
     "says what it is",
     Effect.gen(function* () {
@@ -74,7 +74,7 @@ describe.skipIf(engine.missing !== undefined)(engine.title("an engine"), () => {
   )
 })
 
-describe.skipIf(engine.missing !== undefined)(engine.title("a container"), () => {
+describe.skipIf(engine.missing !== undefined)(`a container${engine.because}`, () => {
   engine.live(
     "is attached to before it starts, so that nothing is missed",
     Effect.gen(function* () {
@@ -325,7 +325,7 @@ describe.skipIf(engine.missing !== undefined)(engine.title("a container"), () =>
   )
 })
 
-describe.skipIf(engine.missing !== undefined)(engine.title("volumes and networks"), () => {
+describe.skipIf(engine.missing !== undefined)(`volumes and networks${engine.because}`, () => {
   engine.live(
     "are made, found by their labels, and removed when nobody uses them",
     Effect.gen(function* () {
@@ -371,7 +371,7 @@ describe.skipIf(engine.missing !== undefined)(engine.title("volumes and networks
   )
 })
 
-describe.skipIf(engine.missing !== undefined)(engine.title("events"), () => {
+describe.skipIf(engine.missing !== undefined)(`events${engine.because}`, () => {
   engine.live(
     "tell of what happens to what has a label",
     Effect.gen(function* () {
@@ -419,7 +419,7 @@ const pretendSsh = (script: string) =>
     }
   })
 
-describe.skipIf(engine.missing !== undefined)(engine.title("an engine behind ssh"), () => {
+describe.skipIf(engine.missing !== undefined)(`an engine behind ssh${engine.because}`, () => {
   it.live("is spoken to through docker system dial-stdio", () =>
     Effect.gen(function* () {
       // Everything up to -- is for ssh, then comes the host, then the command.
@@ -458,7 +458,7 @@ describe.skipIf(engine.missing !== undefined)(engine.title("an engine behind ssh
   )
 })
 
-describe.skipIf(engine.missing !== undefined)(engine.title("an attachment"), () => {
+describe.skipIf(engine.missing !== undefined)(`an attachment${engine.because}`, () => {
   engine.live(
     "that is interrupted is closed",
     Effect.gen(function* () {

@@ -38,7 +38,7 @@ const pathOf = (name: string) => name.slice(name.indexOf("/") + 1)
 /** Not the same twice: the engine would not ask for a layer that it has. */
 const files = () => ({ program: `not really ${process.pid} ${counter++}` })
 
-describe.skipIf(engine.missing !== undefined)(engine.title("an image from a registry"), () => {
+describe.skipIf(engine.missing !== undefined)(`an image from a registry${engine.because}`, () => {
   engine.live(
     "is pulled when it is missing, once for all who want it, with progress for each",
     Effect.gen(function* () {
@@ -154,7 +154,7 @@ describe.skipIf(engine.missing !== undefined)(engine.title("an image from a regi
   )
 })
 
-describe.skipIf(engine.missing !== undefined)(engine.title("an image that is built"), () => {
+describe.skipIf(engine.missing !== undefined)(`an image that is built${engine.because}`, () => {
   engine.live(
     "from text or a directory has what they say",
     Effect.gen(function* () {
@@ -218,7 +218,7 @@ describe.skipIf(engine.missing !== undefined)(engine.title("an image that is bui
   )
 })
 
-describe.skipIf(engine.missing !== undefined)(engine.title("an image that is imported"), () => {
+describe.skipIf(engine.missing !== undefined)(`an image that is imported${engine.because}`, () => {
   engine.live(
     "is the file system in the archive, imported once",
     Effect.gen(function* () {

@@ -105,16 +105,18 @@ const timed = async (work: () => Promise<unknown>): Promise<number> => {
   return performance.now() - before
 }
 
+/** One after the other. */
+const series = async (runs: number, work: () => Promise<unknown>): Promise<ReadonlyArray<number>> => {
+  if (runs === 0) return []
+  const first = await timed(work)
+  return [first, ...(await series(runs - 1, work))]
+}
+
 const measure = async (image: string) => {
-  const idle = ["cat"]
   const ids: Array<string> = []
-  const starts: Array<number> = []
-  for (let run = 0; run < 10; run++) {
-    starts.push(await timed(async () => ids.push((await createAttachStart(image, idle)).id)))
-  }
+  const starts = await series(10, async () => ids.push((await createAttachStart(image, ["cat"])).id))
   const [first = ""] = ids
-  const commands: Array<number> = []
-  for (let run = 0; run < 20; run++) commands.push(await timed(() => exec(first, ["true"])))
+  const commands = await series(20, () => exec(first, ["true"]))
   const many = await timed(() => Promise.all(Array.from({ length: 64 }, () => exec(first, ["true"]))))
   await Promise.all(ids.map(remove))
   const { id, socket } = await createAttachStart(image, ["dd", "if=/dev/zero", "bs=65536", "count=8000"])

@@ -43,6 +43,7 @@ enum frame_type {
   FRAME_CLOSED = 0x8a,
   FRAME_EVENT = 0x8b,
   FRAME_OPENED = 0x8c,
+  FRAME_GONE = 0x8d,
   FRAME_FATAL = 0x8f
 };
 

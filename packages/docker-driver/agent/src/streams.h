@@ -43,7 +43,10 @@ struct input {
   uint32_t credit, used;
   uint8_t *buffer;
   size_t start, length, capacity;
-  /* Called once: the end of the stream was delivered (0), or it broke (errno; and it goes on dropping what comes). May be NULL. */
+  /*
+   * Called once: the end of the stream was delivered (0), or it broke (errno; what comes is dropped from then on). When it
+   * is NULL the host is told of a break, by a credit of 0.
+   */
   void (*ended)(struct input *, int error);
   void *owner;
 };

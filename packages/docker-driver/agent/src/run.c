@@ -317,6 +317,7 @@ static void report(const struct report *report) {
       if (run != NULL) {
         uint32_t pid = htole32((uint32_t)report->pid);
         send_frame(FRAME_STARTED, 0, run->channel.number, &(struct part){&pid, sizeof pid}, 1);
+        for (size_t i = 0; i < run->stream_count; i++) output_copy(&run->streams[i].output);
       }
       break;
     case REPORT_FAILED:

@@ -97,13 +97,18 @@ void output_open(struct output *output, int fd, uint32_t channel, uint8_t index,
       .ended = ended,
       .owner = owner,
   };
-  loop_watch(&output->source, EPOLLIN);
+}
+
+void output_copy(struct output *output) {
+  if (!output->open) return;
+  output->copying = true;
+  if (output->credit > 0) loop_watch(&output->source, EPOLLIN);
 }
 
 void output_credit(struct output *output, uint32_t more) {
   if (!output->open) return; /* the credit and the end have crossed */
   output->credit += more;
-  if (!output->waiting && output->credit > 0) loop_watch(&output->source, EPOLLIN);
+  if (output->copying && !output->waiting && output->credit > 0) loop_watch(&output->source, EPOLLIN);
 }
 
 /* --- from the host to a descriptor ---------------------------------------------------------------------------------------- */

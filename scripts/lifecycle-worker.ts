@@ -25,7 +25,7 @@ const worker = Command.make(
           runs: Math.min(size, runs - done),
           seed: Option.isNone(batch) ? seed : `${seed} ${part}`,
           maxShrinks: shrinks
-        })
+        }).pipe(Effect.catchTag("InvalidConfigurationError", Effect.die)) // none is given
       )
       if (Result.isFailure(result)) {
         const { program, report, rule, tries, violation } = result.failure

@@ -9,7 +9,7 @@ import {
 } from "@effect-sandbox/core"
 import { Faults, FeatureProbe, Interruption, SimDriver, SimulatedError, TestEnvironment } from "@effect-sandbox/testing"
 import { assert, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Random, Schedule, Scheduler, Scope } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Random, Schedule, Scheduler, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as Lab from "./support/Lab.ts"
 
@@ -91,6 +91,34 @@ it.effect("H1 L23 no check during set-up or teardown: they interrupt one that ru
     }
     assert.isAbove(pings(driver.calls()), 1)
     assert.deepStrictEqual(during, [])
+  }).pipe(TestEnvironment.run)
+)
+
+it.effect("H1 a check that is interrupted by nobody but itself has failed", () =>
+  Effect.gen(function* () {
+    const faults = yield* Faults
+    const recorder = yield* EventRecorder
+    // What a driver gets that waits for the fiber of a connection which has gone.
+    const connection = yield* Effect.forkChild(Effect.never)
+    yield* Fiber.interrupt(connection)
+    for (const operation of ["ping", "housekeep one"]) {
+      const { one, start } = Lab.probes({ housekeepInterval: "10 seconds" })
+      const env = yield* start({ id: operation, keepaliveInterval: "10 seconds" })
+      if (operation === "ping") faults.on("ping", () => Fiber.join(connection))
+      else one.on("housekeep", () => Fiber.join(connection))
+      yield* TestClock.adjust("10 seconds")
+      faults.on("ping", () => Effect.void)
+      one.off("housekeep")
+      assert.strictEqual(yield* env.withSession({}, here), `${operation}/base:0:1`)
+    }
+    const done = (yield* recorder.events).filter((event) => event._tag === "SandboxHousekeepingDone")
+    assert.deepStrictEqual(
+      done.flatMap(({ error }) => (error === undefined ? [] : [error.message])),
+      [
+        "Sandbox ping/base:0:0 broke during ping: it interrupted itself",
+        "Sandbox housekeep one/base:0:0 broke during housekeep one: it interrupted itself"
+      ]
+    )
   }).pipe(TestEnvironment.run)
 )
 
@@ -256,6 +284,34 @@ it.effect("H3 L22 a user error neither begins nor ends an outage, nor moves its 
   }).pipe(TestEnvironment.run)
 )
 
+it.effect("X5 H3 a set-up that interrupts itself is told to whoever asked, and not tried again and again", () =>
+  Effect.gen(function* () {
+    const driver = yield* SimDriver
+    const faults = yield* Faults
+    const creates = () => driver.calls().filter((call) => call.startsWith("create")).length
+    const isInterrupted = (exit: Exit.Exit<unknown, unknown>) =>
+      Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)
+    for (const point of ["create", "setup"] as const) {
+      const { one, start } = Lab.probes()
+      // It gives in at last, so that the test ends also when it is tried for ever.
+      let left = 100
+      const interrupt = () => Effect.suspend(() => (left-- > 0 ? Effect.interrupt : Effect.void))
+      if (point === "create") faults.on("create", interrupt)
+      else one.on("setup", interrupt)
+      const env = yield* start({ id: point, pool: { min: 0, max: 2 }, keepaliveInterval: 0 })
+      const before = creates()
+      assert.isTrue(isInterrupted(yield* Effect.exit(env.withSession({}, here))), point)
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(creates() - before, 1)
+      const failed = yield* Effect.exit(Effect.scoped(start({ id: `${point} at start`, keepaliveInterval: 0 })))
+      assert.isTrue(isInterrupted(failed), `${point} at start`)
+      faults.on("create", () => Effect.void)
+      one.off()
+      assert.match(yield* env.withSession({}, here), new RegExp(`^${point}/base:`))
+    }
+  }).pipe(TestEnvironment.run)
+)
+
 it.effect("H4 host features are set up before the first sandbox and torn down after the last", () =>
   Effect.gen(function* () {
     const journal = FeatureProbe.journal()
@@ -281,6 +337,71 @@ it.effect("H4 a failing housekeeping of a host feature shuts the environment dow
     yield* TestClock.adjust("10 seconds")
     assert.strictEqual(yield* env.status, "Offline")
     assert.strictEqual(host.calls().at(-1)?.hook, "teardown")
+  }).pipe(TestEnvironment.run)
+)
+
+it.effect("H4 I1 a host feature is torn down after its housekeeping has ended", () =>
+  Effect.gen(function* () {
+    const journal = FeatureProbe.journal()
+    const host = FeatureProbe.host("host", { journal, housekeepInterval: "10 seconds" })
+    host.on("housekeep", () =>
+      Effect.onInterrupt(Effect.never, () =>
+        Effect.andThen(
+          Effect.sleep("2 seconds"),
+          Effect.sync(() => journal.note("housekeep is over"))
+        )
+      )
+    )
+    const env = yield* Environment.make({ ...image, pool: 0, features: [host.feature] })
+    yield* TestClock.adjust("11 seconds")
+    const stopping = yield* Effect.forkChild(env.shutdown, { startImmediately: true })
+    yield* TestClock.adjust("2 seconds")
+    yield* Fiber.join(stopping)
+    assert.deepStrictEqual(journal.lines(), ["setup host", "housekeep host", "housekeep is over", "teardown host"])
+  }).pipe(TestEnvironment.run)
+)
+
+it.effect(
+  "F24 H5 a host feature's housekeeping that cannot be interrupted holds up neither a shutdown nor the end of the scope",
+  () =>
+    Effect.gen(function* () {
+      const host = FeatureProbe.host("host", { housekeepInterval: "10 seconds" })
+      host.on("housekeep", () => Effect.uninterruptible(Effect.sleep("1 hour")))
+      const scope = yield* Scope.make()
+      const options = { ...image, pool: 1, features: [host.feature], teardownTimeout: "5 seconds" } as const
+      const env = yield* Scope.provide(Environment.make(options), scope)
+      yield* TestClock.adjust("11 seconds")
+      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true })
+      yield* TestClock.adjust("4 seconds")
+      assert.isUndefined(closing.pollUnsafe())
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(closing)
+      assert.strictEqual(yield* env.status, "Offline")
+      assert.strictEqual(host.calls().at(-1)?.hook, "teardown")
+      const recorder = yield* EventRecorder
+      const last = (yield* recorder.events).length
+      yield* TestClock.adjust("2 hours")
+      assert.strictEqual((yield* recorder.events).length, last, "its late end is nobody's business")
+    }).pipe(TestEnvironment.run)
+)
+
+it.effect("H4 H5 a host feature's housekeeping may ask for a shutdown", () =>
+  Effect.gen(function* () {
+    const host = FeatureProbe.host("host", { housekeepInterval: "10 seconds" })
+    const env = yield* Environment.make({ ...image, pool: 1, features: [host.feature] })
+    host.on("housekeep", () => env.shutdown)
+    yield* TestClock.adjust("10 seconds")
+    assert.strictEqual(yield* env.status, "Offline", "at once: no time passes here")
+  }).pipe(TestEnvironment.run)
+)
+
+it.effect("H4 a host feature's housekeeping that interrupts itself has failed", () =>
+  Effect.gen(function* () {
+    const host = FeatureProbe.host("host", { housekeepInterval: "10 seconds" })
+    const env = yield* Environment.make({ ...image, pool: 1, features: [host.feature] })
+    host.on("housekeep", () => Effect.interrupt)
+    yield* TestClock.adjust("10 seconds")
+    assert.strictEqual(yield* env.status, "Offline")
   }).pipe(TestEnvironment.run)
 )
 

@@ -1,7 +1,7 @@
 /** The conformance suite on the agent as a process of this machine. */
 import { driverConformance } from "@effect-sandbox/testing/vitest"
-import { afterAll, describe, it } from "@effect/vitest"
-import { Effect, Exit, Scope } from "effect"
+import { describe, it } from "@effect/vitest"
+import { Effect } from "effect"
 import * as LocalAgent from "./support/LocalAgent.ts"
 
 if (LocalAgent.missing !== undefined) {
@@ -9,10 +9,7 @@ if (LocalAgent.missing !== undefined) {
     it("conforms", () => undefined)
   })
 } else {
-  const scope = Scope.makeUnsafe()
-  const machine = Effect.runSync(Scope.provide(LocalAgent.makeMachine, scope))
-  afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
-
+  const machine = LocalAgent.makeMachine()
   driverConformance("the agent on this machine", LocalAgent.layer(machine), {
     image: "shell",
     capabilities: { home: true, permissions: true, additionalFds: true, processIsolation: true },

@@ -30,10 +30,13 @@
  */
 import type { SessionServices } from "@effect-sandbox/core/Environment"
 import type * as Feature from "@effect-sandbox/core/Feature"
+import * as ConfigOptions from "@effect-sandbox/core/Options"
+import type { InvalidConfigurationError } from "@effect-sandbox/core/SandboxError"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
+import * as Struct from "effect/Struct"
 import * as arbitraries from "./internal/lifecycle/arbitrary.ts"
 import * as programs from "./internal/lifecycle/program.ts"
 import * as runner from "./internal/lifecycle/runner.ts"
@@ -177,12 +180,21 @@ export const arbitrary = (
 /** A program and what came of it, as people read it. */
 export const format = (program: Program, trace: Trace): string => timelines.report(program, trace)
 
+/** What `check` fails with: a rule that was broken, or options that no program can have. */
+export type CheckError = LifecycleFailure | InvalidConfigurationError
+
 /** Runs random programs until one breaks a rule; fails with the smallest one that does. */
 export const check = <const F extends ReadonlyArray<Feature.Any> = readonly [], A = never, E = never, R = never>(
   options: Options<F, A, E, R> = {}
-): Effect.Effect<Report, LifecycleFailure, Services<F, R>> => typed<Report, LifecycleFailure, F, R>(checkAll(options))
+): Effect.Effect<Report, CheckError, Services<F, R>> => typed<Report, CheckError, F, R>(checkAll(options))
+
+/** The options that are data. */
+const Given = Schema.Struct({
+  configuration: Schema.optional(Configuration.mapFields(Struct.map(Schema.optionalKey)))
+})
 
 const checkAll = Effect.fnUntraced(function* (options: Options<ReadonlyArray<Feature.Any>, unknown, unknown, unknown>) {
+  yield* ConfigOptions.check("Lifecycle", Given, { configuration: options.configuration })
   const inside = insideOf(options)
   const seed = options.seed ?? (yield* Random.nextInt)
   const repeatEvery = options.repeatEvery ?? 20

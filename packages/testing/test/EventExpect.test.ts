@@ -515,6 +515,45 @@ describe("wellFormed", () => {
     )
   })
 
+  it.effect("an environment may be made again under its id when it has shut down", () =>
+    Effect.gen(function* () {
+      const recorder = yield* EventRecorder
+      const shell = FeatureProbe.make("shell")
+      const life = Effect.scoped(
+        Effect.gen(function* () {
+          const env = yield* Environment.make({ id: "env", images: ["base"], pool: 1, features: [shell.feature] })
+          yield* env.withSession({ id: "s1" }, Effect.void)
+        })
+      )
+      yield* life
+      const once = (yield* recorder.events).length
+      yield* life
+      yield* EventExpect.count(recorder, "env/base:0:0 Created -> SettingUp", 2)
+      yield* EventExpect.assertWellFormed(recorder)
+      // The second begins before the first is over.
+      const events = yield* recorder.events
+      const early = [...events.slice(0, once - 1), ...events.slice(once), ...events.slice(once - 1, once)]
+      assert.include(shown(early), "I6 env/base:0:0: a move is missing: it was Offline, and now leaves Created")
+    }).pipe(Effect.provide(Layer.mergeAll(SimDriver.layer(), EventRecorder.layer)))
+  )
+
+  it("I1 I4 I7 a second life makes up for nothing in the first", () => {
+    const begin = [cases.EnvironmentStarting.make(at), cases.EnvironmentStarted.make({ ...at, ...took })]
+    const over = cases.EnvironmentShutDown.make({ ...at, ...took, lifetimeMillis: 0 })
+    const down = [move(0, "Ready", "ShuttingDown"), move(0, "ShuttingDown", "Offline")]
+    const broke = { tag: "SandboxStateError", message: "Sandbox env/base:0:0 broke during ping", isStateError: true }
+    const { FeatureSetUp, FeatureTornDown } = cases
+    const first = [...begin, ...up, FeatureSetUp.make(feature(0, "one")), started("s1"), ended("s1", 0, broke)]
+    const second = [...begin, ...up, started("s1"), ended("s1"), FeatureTornDown.make(feature(0, "one")), ...down, over]
+    assert.deepStrictEqual(shown([...first, ...down, over, ...second]), [
+      "I1 env/base:0:0: feature one was never torn down",
+      "I1 env/base:0:0: feature one was torn down without a set-up"
+    ])
+    assert.deepStrictEqual(shown([...begin, ...up, over, ...begin, ...up, ...down, over]), [
+      "I6 env/base:0:0: a move is missing: it was Ready, and now leaves Created"
+    ])
+  })
+
   it.effect("tells all violations with their events", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(EventExpect.assertWellFormed([...up, started("s1"), started("s2")]))

@@ -10,11 +10,13 @@ const ok = Tool.of({ run: Effect.void })
 /** Starts a process that nobody ends. */
 const daemon = Effect.flatMap(Sandbox, (sandbox) => sandbox.exec("sh", ["-c", "sleep 100000 &"]))
 
+/** The rule that was broken. */
+const broken = <R>(check: Effect.Effect<Lifecycle.Report, Lifecycle.CheckError, R>) =>
+  Effect.flip(Effect.catchTag(check, "InvalidConfigurationError", Effect.die))
+
 /** What the checker says of a feature that it must not accept. */
 const complaint = (feature: Feature.Feature<Tool, unknown, never>, runs = 200) =>
-  Effect.flip(
-    Lifecycle.check({ features: [feature], use: Effect.flatMap(Tool, (tool) => tool.run), runs, seed: "bad" })
-  )
+  broken(Lifecycle.check({ features: [feature], use: Effect.flatMap(Tool, (tool) => tool.run), runs, seed: "bad" }))
 
 describe("good features", () => {
   it.effect("I1 I2 I3 I4 I5 I6 I7 I8 I9 I10 keep the rules in every program", () =>
@@ -166,7 +168,7 @@ describe("bad features are caught", () => {
         connections.clear()
         return left
       })
-      const error = yield* Effect.flip(Lifecycle.check({ features: [feature], leftovers, runs: 300, seed: "bad" }))
+      const error = yield* broken(Lifecycle.check({ features: [feature], leftovers, runs: 300, seed: "bad" }))
       assert.deepStrictEqual([error.rule, error.violation], ["I7", "what the features leave outside"])
       assert.include(error.message, "env/")
     })
@@ -231,6 +233,29 @@ describe("bad features are caught", () => {
   )
 })
 
+describe("configurations", () => {
+  it.effect("X1 one in which no fiber gets anywhere is refused, and so is any other that no program can have", () =>
+    Effect.gen(function* () {
+      const refused = (configuration: Partial<Lifecycle.Configuration>) =>
+        Effect.map(Effect.flip(Lifecycle.check({ runs: 1, configuration })), (error) =>
+          error._tag === "InvalidConfigurationError" ? error.issues.map(({ path }) => path) : error.message
+        )
+      assert.deepStrictEqual(yield* refused({ maxOpsBeforeYield: 2 }), ["configuration.maxOpsBeforeYield"])
+      assert.deepStrictEqual(yield* refused({ missedPings: 0, probes: 4 }), [
+        "configuration.missedPings",
+        "configuration.probes"
+      ])
+    })
+  )
+
+  it.effect("the smallest number of operations between two turns lets programs run to their end", () =>
+    Effect.gen(function* () {
+      const report = yield* Lifecycle.check({ runs: 20, seed: "turns", configuration: { maxOpsBeforeYield: 3 } })
+      assert.isAbove(report.sessions, 0)
+    })
+  )
+})
+
 describe("what it prints", () => {
   it.effect("a failure replays by its token, and says so", () =>
     Effect.gen(function* () {
@@ -239,7 +264,7 @@ describe("what it prints", () => {
       })
       const first = yield* complaint(feature)
       assert.include(first.message, `Lifecycle.check({ replay: "${first.replay}" })`)
-      const again = yield* Effect.flip(Lifecycle.check({ features: [feature], replay: first.replay }))
+      const again = yield* broken(Lifecycle.check({ features: [feature], replay: first.replay }))
       assert.deepStrictEqual([again.rule, again.violation], [first.rule, first.violation])
       assert.deepStrictEqual(again.program, first.program)
     })

@@ -1,11 +1,11 @@
 /**
  * Permissions as the kernel sees them: random programs whose operations are made by several users do the same on the
- * virtual file system and on the real one. Only root can take other users' places, so others skip this.
+ * virtual file system and on the real one. Only root can take other users' places, so for others this is skipped.
  * `FILE_PROGRAMS` says how many programs, `FILE_REPLAY` takes the token of one that failed.
  */
 import { existsSync, readFileSync } from "node:fs"
 import { NodeServices } from "@effect/platform-node"
-import { assert, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Effect, FileSystem, Schema } from "effect"
 import * as VirtualFileSystem from "../src/VirtualFileSystem.ts"
 import { inOrder, mapMode, Operation, runner } from "./support/FileOperations.ts"
@@ -53,46 +53,47 @@ const as = (user: VirtualFileSystem.User) => {
     )
 }
 
-it.effect.prop(
-  "lets users do what the kernel lets them do",
-  [program],
-  ([steps]) =>
-    Effect.gen(function* () {
-      if (!canBecomeOthers) return
-      const groups = process.getgroups?.() ?? []
-      process.setgroups?.([])
-      yield* Effect.addFinalizer(() => Effect.sync(() => process.setgroups?.(groups)))
-      const real = yield* FileSystem.FileSystem
-      const top = yield* real.realPath(yield* real.makeTempDirectoryScoped())
-      yield* real.chmod(top, 0o755)
-      const root = `${top}/only/here`
-      yield* real.makeDirectory(root, { recursive: true })
-      const mode = 0o1777 & allowed
-      yield* real.chmod(root, mode)
-      const made = yield* VirtualFileSystem.make({ files: { [root]: { directory: true, mode } } })
-      const onReal = runner(real, root)
-      let user: VirtualFileSystem.User = users[0]
-      const view = { umask: process.umask(), user: Effect.sync(() => user) }
-      const onVirtual = runner(made.view(view), root)
-      yield* Effect.addFinalizer(() => onReal.close)
-      const lines: Array<string> = []
-      for (const step of steps) {
-        const operation = mapMode(step.operation, (mode) => mode & allowed)
-        user = users[step.user]
-        // These ask for the real user, which stays root.
-        if (operation._tag === "Access" || operation._tag === "Exists") continue
-        if (operation._tag === "Link" && !isProtecting("hardlinks")) continue
-        if (!(yield* inOrder(operation, made, view, root))) continue
-        const expected = yield* as(user)(onReal.run(operation))
-        lines.push(`${user.uid} ${JSON.stringify(operation)} -> ${expected}`)
-        const got = yield* onVirtual.run(operation)
-        // Linux looks whose link it is in a sticky directory before it sees that links are not wanted.
-        if (operation._tag === "Open" && operation.noFollow && got.includes("ELOOP")) continue
-        assert.strictEqual(got, expected, `after\n${lines.join("\n")}\n`)
-      }
-      user = users[0]
-      const [got, expected] = [yield* onVirtual.snapshot, yield* onReal.snapshot]
-      assert.isTrue(got === expected, `after\n${lines.join("\n")}\nthere is\n${got}\nand not\n${expected}\n`)
-    }).pipe(Effect.provide(NodeServices.layer), Effect.scoped),
-  { timeout: 60_000 + 100 * runs, arbitrary: { runs, size: 60, replay: process.env["FILE_REPLAY"] } }
-)
+describe.skipIf(!canBecomeOthers)("several users (needs root, to take their places)", () => {
+  it.effect.prop(
+    "lets them do what the kernel lets them do",
+    [program],
+    ([steps]) =>
+      Effect.gen(function* () {
+        const groups = process.getgroups?.() ?? []
+        process.setgroups?.([])
+        yield* Effect.addFinalizer(() => Effect.sync(() => process.setgroups?.(groups)))
+        const real = yield* FileSystem.FileSystem
+        const top = yield* real.realPath(yield* real.makeTempDirectoryScoped())
+        yield* real.chmod(top, 0o755)
+        const root = `${top}/only/here`
+        yield* real.makeDirectory(root, { recursive: true })
+        const mode = 0o1777 & allowed
+        yield* real.chmod(root, mode)
+        const made = yield* VirtualFileSystem.make({ files: { [root]: { directory: true, mode } } })
+        const onReal = runner(real, root)
+        let user: VirtualFileSystem.User = users[0]
+        const view = { umask: process.umask(), user: Effect.sync(() => user) }
+        const onVirtual = runner(made.view(view), root)
+        yield* Effect.addFinalizer(() => onReal.close)
+        const lines: Array<string> = []
+        for (const step of steps) {
+          const operation = mapMode(step.operation, (mode) => mode & allowed)
+          user = users[step.user]
+          // These ask for the real user, which stays root.
+          if (operation._tag === "Access" || operation._tag === "Exists") continue
+          if (operation._tag === "Link" && !isProtecting("hardlinks")) continue
+          if (!(yield* inOrder(operation, made, view, root))) continue
+          const expected = yield* as(user)(onReal.run(operation))
+          lines.push(`${user.uid} ${JSON.stringify(operation)} -> ${expected}`)
+          const got = yield* onVirtual.run(operation)
+          // Linux looks whose link it is in a sticky directory before it sees that links are not wanted.
+          if (operation._tag === "Open" && operation.noFollow && got.includes("ELOOP")) continue
+          assert.strictEqual(got, expected, `after\n${lines.join("\n")}\n`)
+        }
+        user = users[0]
+        const [got, expected] = [yield* onVirtual.snapshot, yield* onReal.snapshot]
+        assert.isTrue(got === expected, `after\n${lines.join("\n")}\nthere is\n${got}\nand not\n${expected}\n`)
+      }).pipe(Effect.provide(NodeServices.layer), Effect.scoped),
+    { timeout: 60_000 + 100 * runs, arbitrary: { runs, size: 60, replay: process.env["FILE_REPLAY"] } }
+  )
+})

@@ -411,9 +411,17 @@ export class EnvironmentRuntime implements Engine {
     const housekeep = host.active?.housekeep
     if (interval === undefined || housekeep === undefined) return Effect.void
     let counter = 0
+    const check = Effect.uninterruptibleMask((restore) =>
+      // Detached because one that cannot be interrupted must not hold up a shutdown, nor the end of the scope (F24).
+      Effect.flatMap(
+        Effect.forkDetach(Effect.scoped(provide(housekeep, this.services)), { startImmediately: true }),
+        (fiber) =>
+          Effect.onInterrupt(restore(Fiber.await(fiber)), () => bounded.interrupt(fiber, this.config.teardownTimeout))
+      )
+    )
     const round = Effect.suspend(() => {
       const started = now(this)
-      return Effect.flatMap(Effect.exit(Effect.scoped(provide(housekeep, this.services))), (exit) => {
+      return Effect.flatMap(check, (exit) => {
         emit(this, (timestamp) => ({
           _tag: "FeatureHousekeepingDone",
           ...this.facts(timestamp),
@@ -422,9 +430,8 @@ export class EnvironmentRuntime implements Engine {
           durationMillis: timestamp - started,
           error: Exit.isFailure(exit) ? causeInfo(exit.cause) : undefined
         }))
-        return Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause)
-          ? Effect.void
-          : this.shutDown(Cause.squash(exit.cause)) // H4
+        // A shutdown that interrupts it does not come by here: an interruption that does is its own failure (H4).
+        return Exit.isSuccess(exit) ? Effect.void : this.shutDown(Cause.squash(exit.cause))
       })
     })
     return Effect.whileLoop({
@@ -483,6 +490,7 @@ export class EnvironmentRuntime implements Engine {
           // One time limit for its body, and one for its teardown, which must not be over in the same moment.
           yield* Effect.timeoutOption(Deferred.await(running.ended), 2 * this.config.teardownTimeout)
         }
+        yield* Fiber.awaitAll(this.loops) // no host feature is torn down while it looks after itself
         for (const host of this.hosts.toReversed()) {
           const begun = now(this)
           const cause = yield* bounded.close(host.scope, this.config.teardownTimeout)

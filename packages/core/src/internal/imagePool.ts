@@ -285,7 +285,7 @@ export class ImagePool {
           this.offer(sandbox)
           this.grow()
           if (this.live.size - this.starting >= this.min) this.finishStartup(Exit.void)
-        } else if (!Cause.hasInterruptsOnly(exit.cause)) {
+        } else if (sandbox.hasInterruptedItself || !Cause.hasInterruptsOnly(exit.cause)) {
           this.failed(exit.cause)
         } else {
           this.grow() // an attempt that an outage's end has cut short, and that somebody may wait for

@@ -86,6 +86,8 @@ export class SandboxRuntime {
   served = 0
   /** Whether it has been ready once: only such a sandbox is missed when it goes. */
   wasReady = false
+  /** Whether its set-up was interrupted by nobody but itself, which is its own failure (X5). */
+  hasInterruptedItself = false
   /** The death that the driver reported. */
   death: SandboxStateError | undefined
   /** The session that is prepared or running. */
@@ -197,7 +199,13 @@ export class SandboxRuntime {
       if (this.parts.length > 0) yield* this.instanceOrDie.reset
       if (this.isSetUpAhead) yield* this.prepare
     })
-    return this.guardedSetUp(restore(this.unlessStopped(setUp)), (exit, durationMillis) =>
+    // Not seen when the set-up is interrupted from outside.
+    const noted = Effect.tapCause(setUp, (cause) =>
+      Effect.sync(() => {
+        this.hasInterruptedItself = Cause.hasInterruptsOnly(cause)
+      })
+    )
+    return this.guardedSetUp(restore(this.unlessStopped(noted)), (exit, durationMillis) =>
       emit(this.engine, (timestamp) => ({
         _tag: "SandboxStarted",
         ...this.facts(timestamp),
@@ -478,11 +486,14 @@ export class SandboxRuntime {
   }
 
   private stuckError(operation: string): SandboxStateError {
-    return new SandboxStateError({
-      sandboxId: this.id,
+    return this.checkError(
       operation,
-      description: `it was interrupted and did not end within ${this.engine.config.teardownTimeout} ms`
-    })
+      `it was interrupted and did not end within ${this.engine.config.teardownTimeout} ms`
+    )
+  }
+
+  private checkError(operation: string, description: string): SandboxStateError {
+    return new SandboxStateError({ sandboxId: this.id, operation, description })
   }
 
   /** What becomes of the sandbox when its session has ended. */
@@ -600,13 +611,19 @@ export class SandboxRuntime {
       if (!this.isCheckable) return Effect.void
       const check: Check = { fiber, operation: "", end }
       this.check = check
-      return Effect.forEach(
+      const run = Effect.forEach(
         tasks,
         (task) => {
           check.operation = task.operation
           return task.run
         },
         { discard: true }
+      )
+      // Not seen when the check is interrupted from outside: an interruption that is seen is a task's own failure.
+      return Effect.catchCause(run, (cause) =>
+        Cause.hasInterruptsOnly(cause)
+          ? Effect.fail(this.checkError(check.operation, "it interrupted itself"))
+          : Effect.failCause(cause)
       )
     })
     return Effect.uninterruptibleMask((restore) =>

@@ -89,6 +89,12 @@ char *places_prepare(void);
  */
 void places_reset(void (*done)(char *problem, void *argument), void *argument);
 
+/*
+ * Says that something acts for the sandbox, so that the next reset looks for what is new in `home`. From any thread: for
+ * every command of the sandbox, and before a reset while one of them lives.
+ */
+void places_sandbox_acts(void);
+
 /* --- users (users.c) --------------------------------------------------------------------------------------------------- */
 
 struct user { uid_t uid; gid_t gid; gid_t *groups; size_t group_count; char *home; };

@@ -133,6 +133,7 @@ static void opened(struct connection *connection, int fd, uint16_t port) {
   send_frame(FRAME_OPENED, 0, connection->channel.number, &part, port == 0 ? 0 : 1);
   connection->open = true;
   output_open(&connection->output, fd, connection->channel.number, 1, output_ended, connection);
+  output_copy(&connection->output);
   input_open(&connection->input, writer, INPUT_SOCKET, connection->channel.number, 0, input_ended, connection);
 }
 

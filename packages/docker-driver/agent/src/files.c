@@ -275,8 +275,8 @@ void files_credit(uint32_t channel, uint8_t stream, uint32_t more) {
 }
 
 /* With the table's lock held: what is left to do is told by the answer. */
-enum left { NOTHING, FINISH, END_WATCH };
-static enum left cancel(struct operation *operation) {
+enum rest { NOTHING, FINISH, END_WATCH };
+static enum rest cancel(struct operation *operation) {
   if (atomic_exchange(&operation->cancelled, true)) return NOTHING;
   switch (operation->state) {
     case QUEUED:
@@ -302,13 +302,13 @@ static enum left cancel(struct operation *operation) {
 void files_close(uint32_t channel) {
   pthread_mutex_lock(&table.lock);
   struct operation *operation = find(channel);
-  enum left left = operation == NULL ? NOTHING : cancel(operation);
-  if (left == END_WATCH) {
+  enum rest rest = operation == NULL ? NOTHING : cancel(operation);
+  if (rest == END_WATCH) {
     operation->job.run = end_watch;
     workers_submit(&operation->job);
   }
   pthread_mutex_unlock(&table.lock);
-  if (left == FINISH) operation_finish(operation, ECANCELED);
+  if (rest == FINISH) operation_finish(operation, ECANCELED);
   else if (operation != NULL) workers_wake();
 }
 
@@ -341,10 +341,10 @@ void operations_abandon_sessions(void) {
   while (any) {
     struct operation *operation = next_of_session(&any);
     if (operation != NULL) {
-      enum left left = cancel(operation);
-      if (left == NOTHING) continue;
+      enum rest rest = cancel(operation);
+      if (rest == NOTHING) continue;
       pthread_mutex_unlock(&table.lock);
-      if (left == END_WATCH) watch_stop(operation);
+      if (rest == END_WATCH) watch_stop(operation);
       operation_finish(operation, ECANCELED);
       pthread_mutex_lock(&table.lock);
     } else if (any) {

@@ -207,6 +207,27 @@ int operation_download(struct operation *);
 int operation_upload(struct operation *);
 int operation_mkstream(struct operation *);
 
+/* --- places (places.c), and what else a session can change (kept.c) ------------------------------------------------------ */
+
+/* What a reset could not make as it was: the first names, and how many. */
+struct left {
+  char *names;
+  size_t count;
+};
+/* `name` may be empty, and `error` 0. */
+void left_add(struct left *, const char *path, const char *name, int error);
+/* Opens a directory by an absolute path that leads through no link. */
+int directory_open(const char *path);
+/* Whether something is mounted at a name, or at a descriptor with an empty name, that is in a file system. */
+bool is_mount(int directory, const char *name, dev_t around);
+/* Changes the mode of what a descriptor stands for, also if it was opened with O_PATH; gives errno. */
+int change_mode(int fd, mode_t mode);
+bool has_attributes(int fd);
+void remove_attributes(int fd);
+
+void kept_remember(void);
+void kept_restore(struct left *);
+
 /* --- watches (watch.c) ------------------------------------------------------------------------------------------------------------ */
 
 int operation_watch(struct operation *);

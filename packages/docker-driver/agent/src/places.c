@@ -88,6 +88,8 @@ static int open_path(const char *path, enum making making) {
   return fd;
 }
 
+int directory_open(const char *path) { return open_path(path, ONLY_OPEN); }
+
 /* The same path without links; what is missing is made. */
 static int make_real(const char *path, char **real) {
   char *resolved = path_resolve("/", path);
@@ -202,7 +204,7 @@ static int seed_below(struct walk *from, struct walk *to) {
 
 /* What is copied goes into a directory that is made, or that a place is. */
 static char *copy_seed(const struct seed *seed) {
-  int from = open_path(seed->from, ONLY_OPEN);
+  int from = directory_open(seed->from);
   if (from < 0) return problem("copy", seed->from, errno);
   int to = open_path(seed->to, MAKE_FOR_USER);
   if (to < 0) {
@@ -236,7 +238,7 @@ static bool is_known(const char *path) {
   return false;
 }
 
-static bool has_attributes(int fd) { return flistxattr(fd, NULL, 0) > 0; }
+bool has_attributes(int fd) { return flistxattr(fd, NULL, 0) > 0; }
 
 /* Gives a place to the user if it is nobody's, and remembers what it is like. */
 static char *prepare_place(const char *given) {
@@ -247,7 +249,7 @@ static char *prepare_place(const char *given) {
     free(path);
     return NULL;
   }
-  int fd = open_path(path, ONLY_OPEN);
+  int fd = directory_open(path);
   struct stat stat;
   if (fd < 0 || fstat(fd, &stat) != 0) error = errno;
   bool is_nobodys = error == 0 && stat.st_uid == 0 && (stat.st_mode & S_ISVTX) == 0 && settings.uid != 0;
@@ -275,7 +277,7 @@ static char *prepare_home(void) {
   if (settings.home == NULL) return NULL;
   int error = make_real(settings.home, &all.home);
   if (error != 0) return problem("make", settings.home, error);
-  int fd = open_path(all.home, ONLY_OPEN);
+  int fd = directory_open(all.home);
   if (fd < 0 || fchown(fd, 0, SANDBOX_GROUP) != 0 || fchmod(fd, 02775) != 0) error = errno;
   if (fd >= 0) close(fd);
   return error == 0 ? NULL : problem("prepare", settings.home, error);
@@ -311,7 +313,7 @@ static void add_shared_memory(void) {
   if (getpid() != 1) return;
   for (size_t index = 0; index < 2; index++) {
     struct stat stat;
-    int fd = open_path(paths[index], ONLY_OPEN);
+    int fd = directory_open(paths[index]);
     if (fd < 0) continue;
     if (!is_known(paths[index]) && fstat(fd, &stat) == 0 && faccessat(fd, ".", W_OK, AT_EACCESS) == 0) {
       all.places = resize_array(all.places, all.count + 1, sizeof *all.places);
@@ -336,21 +338,16 @@ char *places_prepare(void) {
   }
   if (answer != NULL) return answer;
   add_shared_memory();
+  kept_remember();
   if (all.count > 0) qsort(all.places, all.count, sizeof *all.places, by_length);
   return copy_seeds();
 }
 
 /* --- emptying ---------------------------------------------------------------------------------------------------------------------- */
 
-/* What could not be removed: the first names, and how many. */
-struct left {
-  char *names;
-  size_t count;
-};
-
 enum { NAMES_TOLD = 5, PASSES = 3 };
 
-static void add_left(struct left *left, const char *path, const char *name, int error) {
+void left_add(struct left *left, const char *path, const char *name, int error) {
   if (left->count++ >= NAMES_TOLD) return;
   char *before = left->names;
   left->names = text("%s%s%s%s%s%s%s%s", before == NULL ? "" : before, before == NULL ? "" : ", ", path,
@@ -364,7 +361,7 @@ static void look_again(struct left *left, const struct place *place, int fd, con
   struct walk walk;
   int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (copy < 0) {
-    add_left(left, place->path, "", errno);
+    left_add(left, place->path, "", errno);
     return;
   }
   const char *name;
@@ -372,15 +369,15 @@ static void look_again(struct left *left, const struct place *place, int fd, con
   int found = walk_begin(&walk, copy);
   if (found == 0) {
     while ((found = walk_next(&walk, &name, &type)) > 0) {
-      if (!emptying->kept) add_left(left, place->path, name, emptying->error);
+      if (!emptying->kept) left_add(left, place->path, name, emptying->error);
     }
   }
-  if (found != 0) add_left(left, place->path, "", found < 0 ? -found : found);
-  else if (emptying->kept && emptying->error != 0) add_left(left, place->path, "", emptying->error);
+  if (found != 0) left_add(left, place->path, "", found < 0 ? -found : found);
+  else if (emptying->kept && emptying->error != 0) left_add(left, place->path, "", emptying->error);
   walk_end(&walk);
 }
 
-static void remove_attributes(int fd) {
+void remove_attributes(int fd) {
   enum { NAMES = 65536 };
   char *names = allocate(NAMES);
   ssize_t length = flistxattr(fd, names, NAMES);
@@ -394,7 +391,7 @@ static void remove_attributes(int fd) {
 static void empty_place(struct left *left, const struct place *place) {
   int fd = open_path(place->path, MAKE);
   if (fd < 0) {
-    add_left(left, place->path, "", errno);
+    left_add(left, place->path, "", errno);
     return;
   }
   struct emptying emptying = {0};
@@ -409,8 +406,8 @@ static void empty_place(struct left *left, const struct place *place) {
   if (!place->attributes && has_attributes(fd)) remove_attributes(fd);
   struct stat stat = {0};
   bool is_same = fstat(fd, &stat) == 0 && stat.st_uid == place->uid && stat.st_gid == place->gid;
-  if (!is_same && fchown(fd, place->uid, place->gid) != 0) add_left(left, place->path, "", errno);
-  if ((stat.st_mode & 07777) != place->mode && fchmod(fd, place->mode) != 0) add_left(left, place->path, "", errno);
+  if (!is_same && fchown(fd, place->uid, place->gid) != 0) left_add(left, place->path, "", errno);
+  if ((stat.st_mode & 07777) != place->mode && fchmod(fd, place->mode) != 0) left_add(left, place->path, "", errno);
   close(fd);
 }
 
@@ -452,14 +449,14 @@ static void remove_objects(struct left *left) {
   if (getpid() != 1) return; /* they would be those of others */
   static const char *const names[] = {"shared memory", "semaphores", "message queues"};
   for (int kind = 0; kind < 3; kind++) {
-    if (each_object(kind, true) > 0 && each_object(kind, false) > 0) add_left(left, names[kind], "", 0);
+    if (each_object(kind, true) > 0 && each_object(kind, false) > 0) left_add(left, names[kind], "", 0);
   }
 }
 
 /* --- home ---------------------------------------------------------------------------------------------------------------------------------- */
 
 /* By a descriptor that stands for the thing itself, whatever its name leads to meanwhile. */
-static int change_mode(int fd, mode_t mode) {
+int change_mode(int fd, mode_t mode) {
   char path[64];
   snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
   return chmod(path, mode) == 0 ? 0 : errno;
@@ -515,7 +512,7 @@ static char *restore_home(void) {
   if (all.home == NULL || !atomic_exchange(&all.sandbox_acted, false)) return NULL;
   int error = 0;
   for (int pass = 0; pass < PASSES; pass++) {
-    int fd = open_path(all.home, ONLY_OPEN);
+    int fd = directory_open(all.home);
     if (fd < 0) return problem("open", all.home, errno);
     error = 0;
     if (fchown(fd, 0, SANDBOX_GROUP) != 0 || fchmod(fd, 02775) != 0) error = errno;
@@ -543,6 +540,7 @@ static char *reset_places(void) {
   struct left left = {0};
   remove_objects(&left);
   for (size_t index = 0; index < all.count; index++) empty_place(&left, &all.places[index]);
+  kept_restore(&left);
   if (left.count > 0) {
     size_t more = left.count > NAMES_TOLD ? left.count - NAMES_TOLD : 0;
     char *answer = more == 0 ? text("left after the reset: %s", left.names)

@@ -45,6 +45,7 @@ struct command {
   pid_t pid; /* 0 until it has been started */
   bool sandbox;
   bool exited;
+  bool gone; /* and its process group is empty */
   bool killed; /* by us, at the host's wish */
   bool ordered; /* to kill everything and end */
   uint64_t memory_kills; /* how many there had been before */
@@ -299,6 +300,12 @@ static void send_exit(struct command *command, int status, uint64_t user, uint64
   send_frame(FRAME_EXIT, 0, command->channel->channel.number, &(struct part){payload, sizeof payload}, 1);
 }
 
+static void send_gone(struct command *command) {
+  if (command->gone || command->pid == 0) return;
+  command->gone = true;
+  if (command->channel != NULL) send_frame(FRAME_GONE, 0, command->channel->channel.number, NULL, 0);
+}
+
 static void report(const struct report *report) {
   struct command *command = commands;
   while (command != NULL && command->supervisor != report->supervisor) command = command->next;
@@ -310,14 +317,19 @@ static void report(const struct report *report) {
       if (run != NULL) {
         uint32_t pid = htole32((uint32_t)report->pid);
         send_frame(FRAME_STARTED, 0, run->channel.number, &(struct part){&pid, sizeof pid}, 1);
+        for (size_t i = 0; i < run->stream_count; i++) output_copy(&run->streams[i].output);
       }
       break;
     case REPORT_FAILED:
       command->exited = true;
       if (run != NULL) fail_channel(run, report->error, report->stage, NULL);
       break;
+    case REPORT_GONE:
+      send_gone(command);
+      break;
     default:
       send_exit(command, report->status, report->user_time, report->system_time, report->memory);
+      if (report->gone) send_gone(command);
       break;
   }
 }
@@ -346,6 +358,7 @@ static void supervisor_gone(struct command *command, bool lost) {
       send_exit(command, SIGKILL, 0, 0, 0);
     }
   }
+  send_gone(command);
   if (lost) orphans_kill();
   if (command->channel != NULL) {
     struct run_channel *run = command->channel;

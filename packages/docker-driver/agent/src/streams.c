@@ -97,25 +97,34 @@ void output_open(struct output *output, int fd, uint32_t channel, uint8_t index,
       .ended = ended,
       .owner = owner,
   };
-  loop_watch(&output->source, EPOLLIN);
+}
+
+void output_copy(struct output *output) {
+  if (!output->open) return;
+  output->copying = true;
+  if (output->credit > 0) loop_watch(&output->source, EPOLLIN);
 }
 
 void output_credit(struct output *output, uint32_t more) {
   if (!output->open) return; /* the credit and the end have crossed */
   output->credit += more;
-  if (!output->waiting && output->credit > 0) loop_watch(&output->source, EPOLLIN);
+  if (output->copying && !output->waiting && output->credit > 0) loop_watch(&output->source, EPOLLIN);
 }
 
 /* --- from the host to a descriptor ---------------------------------------------------------------------------------------- */
 
 /* So much of what the host has sent is done with. */
+static void send_credit(const struct input *input, uint32_t more) {
+  more = htole32(more);
+  send_frame(FRAME_CREDIT_OUT, input->index, input->channel, &(struct part){&more, sizeof more}, 1);
+}
+
 static void consume(struct input *input, size_t count) {
   input->used += (uint32_t)count;
   if (input->used < CREDIT_STEP || input->ending) return;
-  uint32_t more = htole32(input->used);
   input->credit += input->used;
+  send_credit(input, input->used);
   input->used = 0;
-  send_frame(FRAME_CREDIT_OUT, input->index, input->channel, &(struct part){&more, sizeof more}, 1);
 }
 
 static void tell(struct input *input, int error) {
@@ -138,14 +147,13 @@ void input_close(struct input *input) {
   if (!input->broken) close(input->source.fd);
 }
 
-/* A command that reads no further is no error of the host: it goes on, and what it sends is dropped. */
+/* Nobody reads any further. Whoever opened the stream knows what that means; without such, the host is told. */
 static void drop(struct input *input, int error) {
-  size_t left = input->length;
   release(input);
   close(input->source.fd);
   input->broken = true;
-  consume(input, left);
-  tell(input, error);
+  if (input->ended != NULL) tell(input, error);
+  else if (!input->ending) send_credit(input, 0);
 }
 
 static void deliver_end(struct input *input) {
@@ -213,16 +221,12 @@ void input_data(struct input *input, const uint8_t *bytes, size_t length) {
   if (input->ending) malformed("data after the end of stream %u of channel %u", input->index, input->channel);
   if (length > input->credit) malformed("more data than credit on stream %u of channel %u", input->index, input->channel);
   input->credit -= (uint32_t)length;
-  if (input->broken) {
-    consume(input, length);
-    return;
-  }
+  if (input->broken) return;
   if (input->length == 0) {
     ssize_t written;
     do written = write(input->source.fd, bytes, length);
     while (written < 0 && errno == EINTR);
     if (written < 0 && errno != EAGAIN) {
-      consume(input, length);
       drop(input, errno);
       return;
     }

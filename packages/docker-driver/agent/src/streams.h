@@ -11,7 +11,7 @@
 /* Both own their descriptor. Both must be the first thing in what `loop_bury` frees, or be closed before. */
 struct output {
   struct source source;
-  bool open;
+  bool open, copying;
   uint8_t index;
   uint32_t channel;
   uint64_t credit;
@@ -22,8 +22,10 @@ struct output {
   struct output *previous, *next;
 };
 
-/* `fd` must not block. Starts copying at once. */
+/* `fd` must not block. */
 void output_open(struct output *, int fd, uint32_t channel, uint8_t index, void (*ended)(struct output *, int), void *owner);
+/* Begins to copy. */
+void output_copy(struct output *);
 void output_credit(struct output *, uint32_t more);
 /* Lets go of the descriptor; nothing more is sent. */
 void output_close(struct output *);
@@ -43,7 +45,10 @@ struct input {
   uint32_t credit, used;
   uint8_t *buffer;
   size_t start, length, capacity;
-  /* Called once: the end of the stream was delivered (0), or it broke (errno; and it goes on dropping what comes). May be NULL. */
+  /*
+   * Called once: the end of the stream was delivered (0), or it broke (errno; what comes is dropped from then on). When it
+   * is NULL the host is told of a break, by a credit of 0.
+   */
   void (*ended)(struct input *, int error);
   void *owner;
 };

@@ -30,6 +30,7 @@
 /* Carries "target and signal" to a supervisor. Not SIGRTMIN: C libraries differ about it. */
 #define SIGNAL_ORDER 40
 #define COMMAND_OOM_SCORE "500"
+#define SECOND 1000000000l
 #define MANY_PROCESSES 16384u
 #define COMMAND_STACK (64u * 1024u)
 
@@ -210,16 +211,22 @@ static struct report exit_report(pid_t pid, int status, const struct rusage *usa
   };
 }
 
-static void pass_on(pid_t command, bool exited, int target, int signal) {
-  if (target == SIGNAL_PROCESS) {
-    if (!exited) kill(command, signal);
+/* What a supervisor knows of its command. */
+struct watched {
+  pid_t command;
+  bool exited;
+  bool gone; /* and its process group has no members any more */
+};
+
+/* Once the command has been waited for, only its remaining group keeps its number from being another's. */
+static bool is_gone(const struct watched *watched) { return kill(-watched->command, 0) != 0 && errno == ESRCH; }
+
+static void pass_on(const struct watched *watched, int target, int signal) {
+  if (target == SIGNAL_PROCESS || (target == SIGNAL_GROUP && !watched->exited)) {
+    if (!watched->exited) kill(target == SIGNAL_GROUP ? -watched->command : watched->command, signal);
     return;
   }
-  /* As long as the command has not been waited for, its number cannot be another's. */
-  if (target == SIGNAL_GROUP && !exited) {
-    kill(-command, signal);
-    return;
-  }
+  if (target == SIGNAL_GROUP && watched->gone) return;
   struct processes processes = {0};
   pid_t last = 0;
   /* A second look for those that were born during the first. */
@@ -228,8 +235,8 @@ static void pass_on(pid_t command, bool exited, int target, int signal) {
     processes_mark(&processes, getpid());
     for (size_t i = 0; i < processes.count; i++) {
       const struct process *process = &processes.list[i];
-      if (!process->below || process->pid <= last || (target == SIGNAL_GROUP && process->group != command)) continue;
-      kill(process->pid, signal);
+      if (!process->below || process->pid <= last) continue;
+      if (target == SIGNAL_TREE || process->group == watched->command) kill(process->pid, signal);
     }
     if (processes.count > 0) last = processes.list[processes.count - 1].pid;
   }
@@ -237,64 +244,77 @@ static void pass_on(pid_t command, bool exited, int target, int signal) {
 }
 
 /* Reaps what has ended. Returns whether anything is left. */
-static bool reap(pid_t command, bool *exited) {
+static bool reap(struct watched *watched) {
+  bool left = true;
   for (;;) {
     int status;
     struct rusage usage;
     pid_t pid = wait4(-1, &status, WNOHANG | __WALL, &usage);
-    if (pid == 0) return true;
-    if (pid < 0) {
-      if (errno == EINTR) continue;
-      return false; /* no child, and so no descendant: their orphans would be ours */
-    }
-    if (pid == command) {
-      *exited = true;
-      send_report(exit_report(pid, status, &usage));
-    }
+    if (pid < 0 && errno == EINTR) continue;
+    if (pid < 0) left = false; /* no child, and so no descendant: their orphans would be ours */
+    if (pid <= 0) break;
+    if (pid != watched->command) continue;
+    watched->exited = true;
+    struct report report = exit_report(pid, status, &usage);
+    report.gone = watched->gone = is_gone(watched);
+    send_report(report);
   }
+  if (watched->exited && !watched->gone && is_gone(watched)) {
+    watched->gone = true;
+    send_report((struct report){.kind = REPORT_GONE});
+  }
+  return left;
 }
 
 static int64_t now(void) {
   struct timespec time;
   clock_gettime(CLOCK_MONOTONIC, &time);
-  return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+  return (int64_t)time.tv_sec * SECOND + time.tv_nsec;
 }
 
-static _Noreturn void kill_all(pid_t command, bool exited) {
+static _Noreturn void kill_all(struct watched *watched) {
   sigset_t children;
   sigemptyset(&children);
   sigaddset(&children, SIGCHLD);
   struct processes processes = {0};
   /* Mostly the group is all there is, and gone before we would have had a look at all processes. */
-  if (!exited) kill(-command, SIGKILL);
-  int64_t patience = 2000000, next = now() + patience;
-  while (reap(command, &exited)) {
+  if (!watched->exited) kill(-watched->command, SIGKILL);
+  int64_t patience = SECOND / 500, next = now() + patience;
+  while (reap(watched)) {
     int64_t left = next - now();
     if (left > 0) {
       sigtimedwait(&children, NULL, &(struct timespec){0, (long)left});
       continue;
     }
     processes_kill(&processes, getpid(), NULL, 0);
-    if (!exited) kill(command, SIGKILL);
-    if (patience < 100000000) patience *= 2;
+    if (!watched->exited) kill(watched->command, SIGKILL);
+    if (patience < SECOND / 10) patience *= 2;
     next = now() + patience;
   }
   _exit(0);
 }
 
 static _Noreturn void watch(pid_t command) {
+  struct watched watched = {command, false, false};
   sigset_t orders;
   sigemptyset(&orders);
   sigaddset(&orders, SIGCHLD);
   sigaddset(&orders, SIGTERM);
   sigaddset(&orders, SIGNAL_ORDER);
-  bool exited = false;
-  while (reap(command, &exited)) {
+  long pause = SECOND / 100;
+  while (reap(&watched)) {
     siginfo_t order;
-    int signal = sigwaitinfo(&orders, &order);
-    if (signal == SIGTERM) kill_all(command, exited);
+    int signal;
+    if (watched.exited && !watched.gone) {
+      /* The last of a group may be the child of one that has left it, and then we are not told of its end. */
+      signal = sigtimedwait(&orders, &order, &(struct timespec){0, pause});
+      if (pause < SECOND / 4) pause *= 2;
+    } else {
+      signal = sigwaitinfo(&orders, &order);
+    }
+    if (signal == SIGTERM) kill_all(&watched);
     if (signal != SIGNAL_ORDER || order.si_pid != agent) continue;
-    pass_on(command, exited, order.si_value.sival_int >> 8, order.si_value.sival_int & 0xff);
+    pass_on(&watched, order.si_value.sival_int >> 8, order.si_value.sival_int & 0xff);
   }
   _exit(0);
 }

@@ -39,12 +39,13 @@ struct launch {
   size_t limit_count;
 };
 
-enum report_kind { REPORT_STARTED, REPORT_FAILED, REPORT_EXIT };
+enum report_kind { REPORT_STARTED, REPORT_FAILED, REPORT_EXIT, REPORT_GONE };
 
 /* What supervisors say, over one pipe for all of them. */
 struct report {
   pid_t supervisor;
   uint8_t kind, stage;
+  bool gone;      /* REPORT_EXIT: and so is its whole process group, which else a REPORT_GONE says */
   int32_t error;  /* REPORT_FAILED */
   pid_t pid;      /* of the command */
   int32_t status; /* REPORT_EXIT: as wait4 gives it */

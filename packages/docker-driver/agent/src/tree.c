@@ -26,7 +26,7 @@ static bool stops(struct emptying *emptying) {
 }
 
 /* Whether something is mounted there. Without an answer of the kernel: whether it is another file system. */
-static bool is_mount(int directory, const char *name, dev_t around) {
+bool is_mount(int directory, const char *name, dev_t around) {
   struct info info;
   if (info_get(directory, name, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH, &info) != 0) return false;
   return info.mount_known ? info.mount_root : info.stat.st_dev != around;

@@ -665,9 +665,11 @@ int main(int count, char **arguments) {
   }
   umask(022);
   directory = realpath(arguments[1], NULL);
-  gid_t groups[] = {1236};
-  char *places[] = {text("%s/tmp", directory), text("%s/work/inner", directory)};
-  struct seed seeds[] = {{text("%s/image", directory), text("%s/work/seeded", directory)}};
+  static gid_t groups[] = {1236};
+  static char *places[1];
+  static struct seed seeds[1];
+  places[0] = text("%s/tmp", directory);
+  seeds[0] = (struct seed){text("%s/image", directory), text("%s/work/seeded", directory)};
   settings = (struct settings){
       .uid = 1234,
       .gid = 1235,

@@ -4,7 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
 
 export interface SharedWork<A, E, P> {
   /** Joins the work of that key, or begins it. `listen` is told of progress until the caller goes. */

@@ -7,7 +7,7 @@ import { Cause, Effect, Layer, type Scope } from "effect"
 import { isReadonlyArrayNonEmpty, type NonEmptyReadonlyArray } from "effect/Array"
 import { type ChildProcess, execFileSync, spawn } from "node:child_process"
 import * as fs from "node:fs"
-import * as os from "node:os"
+import { randomUUID } from "node:crypto"
 import * as path from "node:path"
 import type { Readable, Writable } from "node:stream"
 import { fileURLToPath } from "node:url"
@@ -26,10 +26,14 @@ export const binary: string | undefined = [
 
 const namespaces = ["--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
 
+/** What only the sandbox itself sees: a file system of its own over a directory that every Linux has. */
+const place = "/mnt"
+const setUp = `mount -t tmpfs -o mode=755 tmpfs ${place} && mkdir ${place}/tmp && exec "$0"`
+
 const works = (): boolean => {
   if (process.platform !== "linux" || process.getuid?.() !== 0) return false
   try {
-    execFileSync("unshare", [...namespaces, "true"], { stdio: "ignore" })
+    execFileSync("unshare", [...namespaces, "sh", "-c", setUp, "/bin/true"], { stdio: "ignore" })
     return true
   } catch {
     return false
@@ -78,11 +82,13 @@ const writing =
     })
 
 export interface Machine {
-  /** Holds the sandboxes' directories. */
-  readonly root: string
+  /** A variable of all its commands tells them from those of others. */
+  readonly mark: string
   /** The processes that hold agents, by sandbox. */
   readonly processes: Map<string, ChildProcess>
 }
+
+export const makeMachine = (): Machine => ({ mark: `LOCAL_AGENT_TEST=${randomUUID()}`, processes: new Map() })
 
 export const environment = { PATH: "/usr/local/bin:/usr/bin:/bin", LANG: "C.UTF-8" }
 
@@ -90,7 +96,7 @@ export const environment = { PATH: "/usr/local/bin:/usr/bin:/bin", LANG: "C.UTF-
 const started = (machine: Machine, name: string) =>
   Effect.acquireRelease(
     Effect.sync(() => {
-      const child = spawn("unshare", [...namespaces, binary ?? ""], { stdio: "pipe", env: { HOST_SECRET: "1" } })
+      const child = spawn("unshare", [...namespaces, "sh", "-c", setUp, binary ?? ""], { stdio: "pipe", env: { HOST_SECRET: "1" } })
       machine.processes.set(name, child)
       child.stdin.on("error", () => undefined)
       let isClosed = false
@@ -117,63 +123,43 @@ const started = (machine: Machine, name: string) =>
 export const transport = (machine: Machine, name: string): Effect.Effect<Transport, never, Scope.Scope> =>
   Effect.map(started(machine, name), ({ child }) => ({ read: reading(child.stdout), write: writing(child.stdin) }))
 
-export const hello = (directory: string): Hello => ({
-  user: "1000",
-  workdir: path.join(directory, "work"),
-  home: path.join(directory, "home"),
-  writable: [path.join(directory, "work"), path.join(directory, "tmp")],
-  environment: { ...environment, HOME: path.join(directory, "work"), TMPDIR: path.join(directory, "tmp") }
-})
-
-export const makeDirectory = (machine: Machine, name: string): Effect.Effect<string, never, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.sync(() => {
-      const directory = fs.mkdtempSync(path.join(machine.root, name.replaceAll(/\W/g, "-")))
-      fs.chmodSync(directory, 0o755)
-      fs.mkdirSync(path.join(directory, "tmp"))
-      return directory
-    }),
-    (directory) => Effect.sync(() => fs.rmSync(directory, { recursive: true, force: true }))
-  )
-
-export const makeMachine: Effect.Effect<Machine, never, Scope.Scope> = Effect.acquireRelease(
-  Effect.sync(() => {
-    const root = fs.mkdtempSync(path.join(os.tmpdir(), "agent-test-"))
-    fs.chmodSync(root, 0o755)
-    return { root, processes: new Map() }
-  }),
-  ({ root }) => Effect.sync(() => fs.rmSync(root, { recursive: true, force: true }))
-)
+export const hello = (machine: Machine): Hello => {
+  const [name = "", value = ""] = machine.mark.split("=")
+  return {
+    user: "1000",
+    workdir: `${place}/work`,
+    home: `${place}/home`,
+    writable: [`${place}/work`, `${place}/tmp`],
+    environment: { ...environment, HOME: `${place}/work`, TMPDIR: `${place}/tmp`, [name]: value }
+  }
+}
 
 export const create = (
   machine: Machine,
   spec: SandboxSpec
 ): Effect.Effect<instances.AgentInstance, SandboxStateError, Scope.Scope> =>
   Effect.gen(function* () {
-    const directory = yield* makeDirectory(machine, spec.sandboxId)
     const { child, messages } = yield* started(machine, spec.sandboxId)
     return yield* instances.make({
       sandboxId: spec.sandboxId,
       transport: { read: reading(child.stdout), write: writing(child.stdin) },
-      hello: hello(directory),
+      hello: hello(machine),
       explainEnd: () => Effect.sync(() => messages().trim() || undefined)
     })
   })
 
-/** What a machine has: directories, and processes that live in them. */
+/** What a machine has: agents, and processes that were started by them. */
 export const alive = (machine: Machine): ReadonlyArray<string> => {
-  const directories = fs.readdirSync(machine.root).map((name) => `directory ${name}`)
   const agents = [...machine.processes.keys()].map((name) => `agent ${name}`)
   const processes = fs.readdirSync("/proc").flatMap((pid) => {
     if (!/^\d+$/.test(pid)) return []
     try {
-      const text = fs.readFileSync(`/proc/${pid}/environ`, "latin1") + fs.readFileSync(`/proc/${pid}/cmdline`, "latin1")
-      return text.includes(`${machine.root}/`) ? [`process ${pid}`] : []
+      return fs.readFileSync(`/proc/${pid}/environ`, "latin1").includes(machine.mark) ? [`process ${pid}`] : []
     } catch {
       return [] // it has gone meanwhile
     }
   })
-  return [...directories, ...agents, ...processes]
+  return [...agents, ...processes]
 }
 
 /** The agent itself, as the host numbers it. */

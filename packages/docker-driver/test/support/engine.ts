@@ -1,6 +1,7 @@
 /** The engine that tests run on: whether there is one, and a label for everything that they make on it. */
 import { NodeServices } from "@effect/platform-node"
-import { Effect, Layer } from "effect"
+import { it } from "@effect/vitest"
+import { Effect, Layer, type Scope } from "effect"
 import * as DockerClient from "../../src/DockerClient.ts"
 import * as DockerImage from "../../src/DockerImage.ts"
 
@@ -22,6 +23,15 @@ export const missing: string | undefined = await Effect.runPromise(
   )
 )
 
-/** The title of tests that need it, with the reason when they are skipped: `describe.skipIf(missing !== undefined)`. */
-export const title = (title: string): string =>
-  missing === undefined ? title : `${title} (skipped, as there is no engine: ${missing})`
+/** Ends the titles of suites that need one, so that the reason is seen where they are skipped. */
+export const because = missing === undefined ? "" : ` (skipped, there is no engine: ${missing})`
+
+// Reporters count what is skipped, and do not say why.
+if (missing !== undefined) process.stderr.write(`Tests on a real engine are skipped: ${missing}\n`)
+
+/** A test with a client of its own, which goes after everything that the test has made. */
+export const live = (
+  name: string,
+  body: Effect.Effect<void, unknown, Layer.Success<typeof layer> | Scope.Scope>,
+  timeout = 60_000
+): void => it.live(name, () => Effect.provide(Effect.scoped(body), layer), timeout)

@@ -139,14 +139,21 @@ const fromDuplex = <E>(socket: Duplex, onLost: (cause: unknown) => E): Connectio
 
   const gone = () => Effect.fail(onLost(failure ?? new Error("the other side has closed the connection")))
   const drained = Effect.callback<void, E>((resume) => {
-    const onDrain = () => resume(Effect.void)
-    const onClose = () => resume(gone())
-    socket.once("drain", onDrain)
-    socket.once("close", onClose)
-    return Effect.sync(() => {
+    const stop = () => {
       socket.off("drain", onDrain)
       socket.off("close", onClose)
-    })
+    }
+    const onDrain = () => {
+      stop()
+      resume(Effect.void)
+    }
+    const onClose = () => {
+      stop()
+      resume(gone())
+    }
+    socket.on("drain", onDrain)
+    socket.on("close", onClose)
+    return Effect.sync(stop)
   })
   const write = (...chunks: ReadonlyArray<Uint8Array>): Effect.Effect<void, E> =>
     Effect.suspend(() => {

@@ -19,8 +19,16 @@ export const violationsOf = (events: ReadonlyArray<Event>, isOver: boolean): Rea
     const note: Note = (invariant, subject, description) =>
       void violations.push({ invariant, subject, description, at })
     const environment = lifeOf(environments, event.environmentId, (id) => new EnvironmentLife(id))
+    if (event._tag === "EnvironmentStarting" && environment.isOver) {
+      // The sandboxes of the next environment of this id are called like those of the one that has gone.
+      for (const [id, life] of sandboxes) {
+        if (life.environmentId !== event.environmentId || !life.isOver) continue
+        life.end(note)
+        sandboxes.delete(id)
+      }
+    }
     if ("sandboxId" in event && event.sandboxId !== undefined) {
-      lifeOf(sandboxes, event.sandboxId, (id) => new SandboxLife(id)).next(event, note)
+      lifeOf(sandboxes, event.sandboxId, (id) => new SandboxLife(id, event.environmentId)).next(event, note)
     } else {
       environment.next(event, note)
     }
@@ -65,9 +73,15 @@ class SandboxLife {
   private readonly features = new Stack()
   private readonly sessionFeatures = new Stack()
   private readonly id: string
+  readonly environmentId: string
 
-  constructor(id: string) {
+  constructor(id: string, environmentId: string) {
     this.id = id
+    this.environmentId = environmentId
+  }
+
+  get isOver(): boolean {
+    return this.status === "Offline"
   }
 
   next(event: Event, note: Note): void {
@@ -140,6 +154,11 @@ class EnvironmentLife {
 
   constructor(id: string) {
     this.id = id
+  }
+
+  /** Whether it has shut down as often as it was started. */
+  get isOver(): boolean {
+    return this.counts.EnvironmentStarting === this.counts.EnvironmentShutDown
   }
 
   next(event: Event, note: Note): void {

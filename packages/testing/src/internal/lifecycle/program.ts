@@ -75,8 +75,8 @@ export const Configuration = Schema.Struct({
   latency: Schema.optionalKey(Latencies),
   /** How long a handler of events takes for each. Default: there is no handler. */
   handlerMillis: Schema.optionalKey(Millis),
-  /** How many operations a fiber runs before others have their turn. Default: as Effect has it. */
-  maxOpsBeforeYield: Schema.optionalKey(int(2, 100_000)),
+  /** How many operations a fiber runs before others have their turn; with 2 it gets nowhere. Default: as Effect has it. */
+  maxOpsBeforeYield: Schema.optionalKey(int(3, 100_000)),
   /** Whether what could run next is chosen at random, instead of in order. */
   shuffled: Schema.optionalKey(Schema.Boolean),
   /** What chance comes from. */

@@ -3,12 +3,14 @@ import { configDefaults, defineConfig } from "vitest/config"
 // Tests in real time against a real backend: opt in.
 const integration = process.env["SANDBOX_INTEGRATION_TESTS"] === "1"
 
+const onEngine = "**/*.engine.test.ts"
+
 const project = (name: string, root: string, include: string) => ({
   root,
   test: {
     name,
     include: [include],
-    exclude: integration ? configDefaults.exclude : [...configDefaults.exclude, "**/*.integration.test.ts"],
+    exclude: [...configDefaults.exclude, onEngine, ...(integration ? [] : ["**/*.integration.test.ts"])],
     sequence: { concurrent: true },
     // A hang, not a slow machine: the tests of a file run at the same time and share two processors.
     testTimeout: 180_000
@@ -19,7 +21,20 @@ export default defineConfig({
   test: {
     projects: [
       ...["core", "testing", "docker-driver"].map((name) => project(name, `packages/${name}`, "test/**/*.test.ts")),
-      project("examples", "examples", "testing/*.test.ts")
+      project("examples", "examples", "testing/*.test.ts"),
+      {
+        root: "packages/docker-driver",
+        test: {
+          name: "engine",
+          include: [onEngine],
+          testTimeout: 180_000,
+          hookTimeout: 180_000,
+          // They share an engine and count what is on it: one file at a time, when all others are done.
+          sequence: { concurrent: false, groupOrder: 1 },
+          maxWorkers: 1,
+          fileParallelism: false
+        }
+      }
     ],
     passWithNoTests: true
   }

@@ -221,6 +221,25 @@ export class ConnectionLost extends Schema.TaggedError<ConnectionLost>()("Connec
   }
 }
 
+/** The agent for this processor is not in the package. */
+export class AgentMissing extends Schema.TaggedError<AgentMissing>()("AgentMissing", {
+  path: Schema.String,
+  description: Schema.String
+}) {
+  override get message() {
+    return `The agent cannot be read: ${this.description}. It belongs into the package at ${this.path}; install the package again.`
+  }
+}
+
+/** What a sandbox holds could not be made an image. */
+export class SnapshotFailed extends Schema.TaggedError<SnapshotFailed>()("SnapshotFailed", {
+  description: Schema.String
+}) {
+  override get message() {
+    return `The snapshot failed: ${this.description}. Files that change meanwhile, or that the sandbox's user may not read, cannot be part of one.`
+  }
+}
+
 export const Reason = Schema.Union([
   EngineUnavailable,
   PermissionDenied,
@@ -240,7 +259,9 @@ export const Reason = Schema.Union([
   TimedOut,
   EngineError,
   MalformedResponse,
-  ConnectionLost
+  ConnectionLost,
+  AgentMissing,
+  SnapshotFailed
 ])
 export type Reason = typeof Reason.Type
 

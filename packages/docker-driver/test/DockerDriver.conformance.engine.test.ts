@@ -1,0 +1,50 @@
+/* oxlint-disable vitest/no-conditional-tests, vitest/no-disabled-tests -- what cannot be had here is shown as skipped */
+import { driverConformance } from "@effect-sandbox/testing/vitest"
+import { afterAll, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import * as fs from "node:fs"
+import * as os from "node:os"
+import * as path from "node:path"
+import * as docker from "./support/docker.ts"
+import * as engine from "./support/engine.ts"
+import * as images from "./support/images.ts"
+
+const variable = "EFFECT_SANDBOX_HOST_SECRET"
+const label = `effect-sandbox.test=conformance-${process.pid}`
+
+if (engine.missing === undefined) {
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), "host-secret-"))
+  const file = path.join(directory, "secret")
+  fs.writeFileSync(file, `secret ${Math.random()}`, { mode: 0o644 })
+  process.env[variable] = "secret"
+  afterAll(() => fs.rmSync(directory, { recursive: true }))
+
+  driverConformance(
+    "DockerDriver",
+    docker.layer(["debian"], { defaults: { labels: { "effect-sandbox.test": `conformance-${process.pid}` } } }),
+    {
+      image: images.names.debian,
+      timeLimit: "1 minute",
+      capabilities: {
+        home: true,
+        permissions: true,
+        additionalFds: true,
+        commandConfinement: true,
+        processIsolation: true,
+        memoryLimit: true
+      },
+      kill: (target) => docker.onEngine(({ containers }) => containers.kill(docker.containerOf(target))),
+      freeze: (target) => docker.onEngine(({ containers }) => containers.pause(docker.containerOf(target))),
+      alive: docker.onEngine(({ containers }) =>
+        Effect.map(containers.list({ labels: [label] }), (found) => found.map(({ Id }) => Id))
+      ),
+      hostFile: { path: file, read: Effect.sync(() => fs.readFileSync(file, "utf8")) },
+      hostVariable: variable,
+      user: { name: "nobody", uid: 65534 }
+    }
+  )
+} else {
+  describe("DockerDriver", () => {
+    it.skip(`cannot be checked here: ${engine.missing}`, () => {})
+  })
+}

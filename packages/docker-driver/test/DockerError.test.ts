@@ -37,9 +37,11 @@ const refusals: ReadonlyArray<readonly [status: number, message: string, call: c
   ],
   [409, 'Conflict. The container name "/web" is already in use by container "1a"', call, "NameConflict"],
   [409, "network with name web already exists", call, "NameConflict"],
+  [500, 'creating container storage: the container name "web" is already in use by 1a', call, "NameConflict"],
   [409, "Container 1a is not running", call, "WrongState"],
   [409, "remove web: volume is in use - [1a]", call, "WrongState"],
   [409, "removal of container web is already in progress", call, "WrongState"],
+  [500, "can only kill running containers. 1a is in state exited: container state improper", call, "WrongState"],
   [500, "cannot start a paused container, try unpause instead", call, "EngineError"],
   [500, "Container 1a is not paused", call, "WrongState"],
   [

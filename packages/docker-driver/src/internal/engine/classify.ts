@@ -93,6 +93,11 @@ const rules: ReadonlyArray<Rule> = [
     reason: ({ message }, { subject }) => new NameConflict({ subject, description: message })
   },
   {
+    // Podman's status for it is 500.
+    text: /(container|volume|network) name .* is already in use|that name is already in use/i,
+    reason: ({ message }, { subject }) => new NameConflict({ subject, description: message })
+  },
+  {
     status: [409, 304],
     reason: ({ message }, { subject }) => new WrongState({ subject, description: message })
   },
@@ -107,7 +112,7 @@ const rules: ReadonlyArray<Rule> = [
     reason: ({ message }, { operation }) => new InvalidRequest({ operation, description: message })
   },
   {
-    text: /container .* is not (running|paused)|is already paused/i,
+    text: /container .* is not (running|paused)|is already paused|container state improper/i,
     reason: ({ message }, { subject }) => new WrongState({ subject, description: message })
   },
   {

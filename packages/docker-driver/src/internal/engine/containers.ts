@@ -13,6 +13,7 @@ import * as Model from "../../DockerModel.ts"
 import * as DockerStream from "../../DockerStream.ts"
 import type { EngineHttp } from "./engineHttp.ts"
 import type * as hijack from "./hijack.ts"
+import * as imageReference from "./imageReference.ts"
 import { type Labels, labelFilter } from "./labels.ts"
 
 /** How the machine sees a container; the names are the engine's. What is left out is the engine's default. */
@@ -338,29 +339,27 @@ export const make = (http: EngineHttp): Containers => {
       })
     },
     commit: (container, options = {}) => {
-      const { repository, tag } = splitTag(options.tag)
+      const reference = options.tag === undefined ? undefined : imageReference.parse(options.tag)
       return Effect.map(
         http.json(
           {
             ...about("a snapshot of", container),
             method: "POST",
             path: ["commit"],
-            query: { container, repo: repository, tag, pause: options.pause ?? true, changes: options.changes },
+            query: {
+              container,
+              repo: reference?.name ?? options.tag,
+              tag: reference?.tag,
+              pause: options.pause ?? true,
+              changes: options.changes
+            },
             body: { json: { Labels: options.labels ?? {} } },
             patient: true
           },
           Model.Committed
         ),
-        ({ Id }) => Id
+        ({ Id }) => imageReference.fullId(Id)
       )
     }
   }
-}
-
-/** `registry:5000/name:tag` in two; a colon before a slash is a port's. */
-const splitTag = (reference: string | undefined) => {
-  const found = /^(.*?)(?::([^:/]+))?$/s.exec(reference ?? "")
-  return reference === undefined || found === null
-    ? { repository: undefined, tag: undefined }
-    : { repository: found[1], tag: found[2] ?? "latest" }
 }

@@ -33,3 +33,6 @@ export const registryOf = (image: string): string => {
 
 /** Whether it is the id of an image rather than its name. */
 export const isId = (reference: string): boolean => /^(sha256:)?[a-f0-9]{64}$/.test(reference)
+
+/** Podman leaves the algorithm out in some answers. */
+export const fullId = (id: string): string => (/^[a-f0-9]{64}$/.test(id) ? `sha256:${id}` : id)

@@ -168,7 +168,7 @@ export const make = (http: EngineHttp): Images => {
         // The last line is the id.
         const last = yield* Stream.runLast(progressOf(request))
         const id = Option.isSome(last) ? last.value.status?.trim() : undefined
-        return id !== undefined && imageReference.isId(id) ? id : yield* noId(request)
+        return id !== undefined && imageReference.isId(id) ? imageReference.fullId(id) : yield* noId(request)
       }),
     tag: (image, tag) =>
       Effect.flatMap(refer(tag), (reference) =>
@@ -211,14 +211,14 @@ const building = (
     let id: string | undefined
     const progress = Stream.mapEffect(lines, (line): Effect.Effect<Building, DockerError> => {
       const text = line.stream ?? ""
-      const begun = /^Step \d+\/\d+ : .*/.exec(text)?.[0]
+      const begun = /^step \d+\/\d+ ?: .*/i.exec(text)?.[0]
       if (begun !== undefined) {
         step = begun
         output = ""
       } else {
         output = (output + text).slice(-longestOutput)
       }
-      if (isResult(line.aux)) id = line.aux.ID
+      if (isResult(line.aux)) id = imageReference.fullId(line.aux.ID)
       const description = line.errorDetail?.message ?? line.error
       if (Predicate.isNullish(description)) return Effect.succeed({ _tag: "Progress", progress: line })
       const reason = classify.refusal({ status: line.errorDetail?.code ?? 500, message: description }, request)

@@ -32,6 +32,9 @@ void run_request(uint32_t channel, struct reader *);
 /* Reaps children; called when there was a SIGCHLD. */
 void commands_reap(void);
 
+/* Whether there was a command of the agent's own user. */
+bool commands_of_root(void);
+
 /*
  * Kills everything that came from commands of sessions, and ends their channels. `reset_command_gone` is called for each
  * when it is over.

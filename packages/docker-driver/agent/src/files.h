@@ -225,6 +225,9 @@ int change_mode(int fd, mode_t mode);
 bool has_attributes(int fd);
 void remove_attributes(int fd);
 
+/* Whether shared memory, devices and the like are those of a container, and not of the machine that this is tried on. */
+bool is_contained(void);
+
 void kept_remember(void);
 void kept_restore(struct left *);
 

@@ -127,7 +127,7 @@ static int restore_file(const struct file *file) {
 /* --- /dev ------------------------------------------------------------------------------------------------------------ */
 
 static int open_devices(void) {
-  if (getpid() != 1) return -1; /* it would be that of others */
+  if (!is_contained()) return -1;
   struct stat root;
   int fd = directory_open("/dev");
   if (fd < 0) return -1;
@@ -237,7 +237,7 @@ static void restore_devices(struct left *left) {
 /* --- both ------------------------------------------------------------------------------------------------------------- */
 
 void kept_remember(void) {
-  for (size_t index = 0; index < FILES; index++) remember_file(&files[index]);
+  for (size_t index = 0; index < FILES && is_contained(); index++) remember_file(&files[index]);
   remember_devices();
 }
 

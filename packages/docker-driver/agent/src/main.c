@@ -65,14 +65,22 @@ static void input_ready(struct source *source, uint32_t events) {
   while (frames_next(&frames, &frame)) handle(&frame);
 }
 
+/*
+ * The engine stops the container with a signal, which comes from outside and so from nobody's number. A command of root
+ * can make a signal look like that (by first filling the queue of root's signals): where there was one, the engine has to
+ * kill us.
+ */
+static bool comes_from_outside(const struct signalfd_siginfo *info) {
+  return getpid() != 1 || (info->ssi_pid == 0 && info->ssi_code == SI_USER && !commands_of_root());
+}
+
 static void signals_ready(struct source *source, uint32_t events) {
   struct signalfd_siginfo info;
   bool children = false;
   (void)events;
   while (read(source->fd, &info, sizeof info) == sizeof info) {
     if (info.ssi_signo == SIGCHLD) children = true;
-    /* The engine stops the container; its signals come from outside, from nobody's number. */
-    else if (info.ssi_pid == 0 || getpid() != 1) leave(0);
+    else if (comes_from_outside(&info)) leave(0);
   }
   if (children) commands_reap();
 }

@@ -307,10 +307,16 @@ static char *prepare_seed(const struct seed *given) {
   return NULL;
 }
 
+bool is_contained(void) {
+  const ino_t first = 0xefffffff; /* the IPC namespace that the machine starts with: the kernel's PROC_IPC_INIT_INO */
+  struct stat stat;
+  return getpid() == 1 && fstatat(AT_FDCWD, "/proc/self/ns/ipc", &stat, 0) == 0 && stat.st_ino != first;
+}
+
 /* In a container these belong to it alone; they are emptied whether or not they are named. */
 static void add_shared_memory(void) {
   static const char *const paths[] = {"/dev/shm", "/dev/mqueue"};
-  if (getpid() != 1) return;
+  if (!is_contained()) return;
   for (size_t index = 0; index < 2; index++) {
     struct stat stat;
     int fd = directory_open(paths[index]);
@@ -423,7 +429,7 @@ static void remove_object(int kind, int number, uid_t owner) {
   if (syscall(SYS_setresuid, -1, 0, -1) != 0) die("cannot go back to root");
 }
 
-/* Removes what the user owns. Memory that somebody still has attached belongs to what the sandbox runs. */
+/* Removes all: the agent has none. Memory that somebody still has attached belongs to what the sandbox runs. */
 static size_t each_object(int kind, bool removes) {
   static const char *const paths[] = {"/proc/sysvipc/shm", "/proc/sysvipc/sem", "/proc/sysvipc/msg"};
   FILE *file = fopen(paths[kind], "re");
@@ -437,7 +443,7 @@ static size_t each_object(int kind, bool removes) {
     if (kind == 0) read = sscanf(line, "%*d %d %*o %*u %*u %*u %u %u", &number, &attached, &uid) - 1;
     else if (kind == 1) read = sscanf(line, "%*d %d %*o %*u %u", &number, &uid);
     else read = sscanf(line, "%*d %d %*o %*u %*u %*u %*u %u", &number, &uid);
-    if (read != 2 || uid == 0 || attached != 0) continue;
+    if (read != 2 || attached != 0) continue;
     count++;
     if (removes) remove_object(kind, number, uid);
   }
@@ -446,7 +452,7 @@ static size_t each_object(int kind, bool removes) {
 }
 
 static void remove_objects(struct left *left) {
-  if (getpid() != 1) return; /* they would be those of others */
+  if (!is_contained()) return;
   static const char *const names[] = {"shared memory", "semaphores", "message queues"};
   for (int kind = 0; kind < 3; kind++) {
     if (each_object(kind, true) > 0 && each_object(kind, false) > 0) left_add(left, names[kind], "", 0);

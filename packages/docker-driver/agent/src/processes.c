@@ -81,15 +81,7 @@ static bool read_process(int proc, const char *name, struct process *process) {
 }
 
 bool processes_read(struct processes *processes) {
-  /* Not opendir, which allocates. */
-  struct entry {
-    uint64_t inode;
-    int64_t offset;
-    uint16_t length;
-    uint8_t type;
-    char name[];
-  };
-  _Alignas(struct entry) char bytes[8192];
+  _Alignas(struct directory_entry) char bytes[8192];
   processes->count = 0;
   if (!is_ours()) return false;
   int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -100,7 +92,7 @@ bool processes_read(struct processes *processes) {
     if (got < 0) complete = false;
     if (got <= 0) break;
     for (long at = 0; at < got;) {
-      struct entry *entry = (struct entry *)(void *)(bytes + at);
+      const struct directory_entry *entry = (const struct directory_entry *)(const void *)(bytes + at);
       at += entry->length;
       struct process process;
       if (entry->name[0] < '1' || entry->name[0] > '9' || !read_process(proc, entry->name, &process)) continue;

@@ -150,6 +150,7 @@ static bool write_some(void) {
     size_t step = urgent_length - urgent_sent < sent ? urgent_length - urgent_sent : sent;
     urgent_sent += step;
     sent -= step;
+    atomic_fetch_sub_explicit(&size, step, memory_order_relaxed);
     if (urgent_sent == urgent_length) urgent_sent = urgent_length = 0;
   }
   while (first != NULL) {
@@ -228,6 +229,7 @@ void send_urgent(uint8_t type, const uint8_t *payload, size_t length) {
   }
   put_header(urgent + urgent_length, type, 0, 0, length);
   if (length > 0) memcpy(urgent + urgent_length + FRAME_HEADER, payload, length);
+  atomic_fetch_add_explicit(&size, FRAME_HEADER + length, memory_order_relaxed);
   urgent_length = needed;
   pthread_mutex_unlock(&lock);
 }

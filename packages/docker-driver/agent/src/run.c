@@ -65,6 +65,7 @@ struct run_channel {
 
 static struct command *commands;
 static size_t session_commands;
+static bool root_commands;
 static struct source reports;
 static int report_writer = -1;
 static int null_fd = -1;
@@ -558,6 +559,7 @@ static void run_start(uint32_t number, const struct run_fields *fields) {
   }
 
   if (sandbox) places_sandbox_acts();
+  if (user.uid == geteuid()) root_commands = true;
   struct run_channel *run = allocate_zeroed(sizeof *run);
   run->channel = (struct channel){.kind = &run_kind, .number = number, .sandbox = sandbox};
   run->terminal = -1;
@@ -612,6 +614,8 @@ void commands_kill_sessions(void) {
     if (!command->sandbox) order_kill(command);
   channels_each(end_session_channel, NULL);
 }
+
+bool commands_of_root(void) { return root_commands; }
 
 size_t commands_of_sessions(void) { return session_commands; }
 

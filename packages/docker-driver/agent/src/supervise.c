@@ -31,6 +31,7 @@
 #define SIGNAL_ORDER 40
 #define COMMAND_OOM_SCORE "500"
 #define SECOND 1000000000l
+#define BUSY_TRIES 20
 #define MANY_PROCESSES 16384u
 #define COMMAND_STACK (64u * 1024u)
 
@@ -118,6 +119,11 @@ static struct failure start_command(const struct launch *launch) {
   int error = ENOENT;
   for (char **candidate = launch->candidates; *candidate != NULL; candidate++) {
     execve(*candidate, launch->argv, launch->env);
+    /* What was just written may still be open in a supervisor that is about to let go of what it got from the agent. */
+    for (int i = 0; i < BUSY_TRIES && errno == ETXTBSY; i++) {
+      nanosleep(&(struct timespec){0, SECOND / 500}, NULL);
+      execve(*candidate, launch->argv, launch->env);
+    }
     if (errno == EACCES || (error != EACCES && (errno == ENOENT || errno == ENOTDIR))) error = errno;
     else if (errno != ENOENT && errno != ENOTDIR) return (struct failure){STAGE_EXEC, errno};
   }
@@ -142,8 +148,27 @@ static int born(void *argument) {
 
 /* --- the supervisor -------------------------------------------------------------------------------------------------- */
 
+/* For kernels before 5.9, and system call filters that do not know close_range. */
+static bool close_listed(int first) {
+  _Alignas(struct directory_entry) char bytes[4096];
+  int directory = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (directory < 0) return false;
+  long got;
+  while ((got = syscall(SYS_getdents64, directory, bytes, sizeof bytes)) > 0) {
+    for (long at = 0; at < got;) {
+      const struct directory_entry *entry = (const struct directory_entry *)(const void *)(bytes + at);
+      at += entry->length;
+      int fd = 0;
+      for (const char *digit = entry->name; *digit >= '0' && *digit <= '9'; digit++) fd = fd * 10 + (*digit - '0');
+      if (fd >= first && fd != directory) close(fd);
+    }
+  }
+  close(directory);
+  return got == 0;
+}
+
 static void close_from(int first) {
-  if (syscall(SYS_close_range, (unsigned)first, UINT_MAX, 0) == 0) return;
+  if (syscall(SYS_close_range, (unsigned)first, UINT_MAX, 0) == 0 || close_listed(first)) return;
   struct rlimit limit;
   int last = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < 65536 ? (int)limit.rlim_cur : 65536;
   for (int fd = first; fd < last; fd++) close(fd);

@@ -8,6 +8,7 @@
 
 #include "agent.h"
 #include "memory.h"
+#include "supervise.h"
 
 #define FILE_MAX (16u * 1024u * 1024u)
 #define FIELDS_MAX 8
@@ -139,6 +140,8 @@ bool user_find(const char *spec, struct user *found) {
   /* With a group of one's own choice there are no others, as with the engines. */
   if (right && group != NULL) right = find_group(group, &found->gid);
   else if (right && name != NULL) add_groups_of(name, found);
+  /* Commands of this user could reach supervisors. */
+  right = right && found->uid != SUPERVISOR_USER;
   if (right && found->home == NULL) found->home = text("%s", "");
   if (!right) user_free(found);
   free(name);

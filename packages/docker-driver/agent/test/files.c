@@ -659,12 +659,12 @@ static size_t count_descriptors(void) {
 }
 
 int main(int count, char **arguments) {
-  if (count < 2 || geteuid() != 0) {
+  directory = count < 2 ? NULL : realpath(arguments[1], NULL);
+  if (directory == NULL || geteuid() != 0) {
     printf("needs root and the name of a directory\n");
     return 77;
   }
   umask(022);
-  directory = realpath(arguments[1], NULL);
   static gid_t groups[] = {1236};
   static char *places[1];
   static struct seed seeds[1];

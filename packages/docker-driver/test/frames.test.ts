@@ -50,7 +50,11 @@ const take = (chunks: ReadonlyArray<Uint8Array>, sender: frames.Sender = "agent"
   const decoder = new frames.Decoder(sender, (type, detail, channel, payload) => {
     const last = taken.at(-1)
     // Bytes of a stream may come in pieces, which are told together here.
-    if (last !== undefined && isData(type) && [last.type, last.detail, last.channel].join() === [type, detail, channel].join()) {
+    if (
+      last !== undefined &&
+      isData(type) &&
+      [last.type, last.detail, last.channel].join() === [type, detail, channel].join()
+    ) {
       taken[taken.length - 1] = { ...last, payload: [...last.payload, ...payload] }
     } else taken.push({ type, detail, channel, payload: [...payload] })
     return undefined

@@ -1,3 +1,4 @@
+/* oxlint-disable vitest/no-conditional-tests, vitest/no-disabled-tests -- what cannot be had here is shown as skipped */
 /** The conformance suite on the agent as a process of this machine. */
 import { driverConformance } from "@effect-sandbox/testing/vitest"
 import { describe, it } from "@effect/vitest"
@@ -5,8 +6,8 @@ import { Effect } from "effect"
 import * as LocalAgent from "./support/LocalAgent.ts"
 
 if (LocalAgent.missing !== undefined) {
-  describe.skip(`the agent on this machine [${LocalAgent.missing}]`, () => {
-    it("conforms", () => undefined)
+  describe("the agent on this machine", () => {
+    it.skip(`cannot be checked here: ${LocalAgent.missing}`, () => {})
   })
 } else {
   const machine = LocalAgent.makeMachine()

@@ -46,8 +46,17 @@ interface Taken {
 
 const take = (chunks: ReadonlyArray<Uint8Array>, sender: frames.Sender = "agent") => {
   const taken: Array<Taken> = []
+  const isData = (type: number) => type === frames.agentFrame.data || type === frames.hostFrame.data
   const decoder = new frames.Decoder(sender, (type, detail, channel, payload) => {
-    taken.push({ type, detail, channel, payload: [...payload] })
+    const last = taken.at(-1)
+    // Bytes of a stream may come in pieces, which are told together here.
+    if (
+      last !== undefined &&
+      isData(type) &&
+      [last.type, last.detail, last.channel].join() === [type, detail, channel].join()
+    ) {
+      taken[taken.length - 1] = { ...last, payload: [...last.payload, ...payload] }
+    } else taken.push({ type, detail, channel, payload: [...payload] })
     return undefined
   })
   let stop: frames.MalformedFrame | undefined
@@ -73,12 +82,13 @@ describe("frames", () => {
           sent.map((frame) => frames.encode(frame.type, frame.detail, frame.channel, payloadOf(frame)))
         )
         const { isBetweenFrames, stop, taken } = take(cut(bytes, sizes))
-        const expected = sent.map((frame) => ({
-          type: frame.type,
-          detail: frame.detail,
-          channel: frame.channel,
-          payload: [...payloadOf(frame)]
-        }))
+        const expected = take(
+          sent.map((frame) => frames.encode(frame.type, frame.detail, frame.channel, payloadOf(frame)))
+        ).taken
+        assert.deepStrictEqual(
+          expected.flatMap(({ payload }) => payload),
+          sent.flatMap((frame) => [...payloadOf(frame)])
+        )
         assert.deepStrictEqual(taken, expected)
         assert.isUndefined(stop)
         assert.isTrue(isBetweenFrames)

@@ -35,9 +35,9 @@ const closes = (agent: FakeAgent) => (frame: Frame) => {
 const signalOf = ({ payload }: Frame): number => new Reader(payload).u32()
 
 /** A sink that gives everything at once. */
-const whole: Sink.Sink<Uint8Array, Uint8Array, never, PlatformError.PlatformError> = Sink.reduce(
-  () => new Uint8Array(0),
-  (all: Uint8Array, chunk: Uint8Array) => Uint8Array.from([...all, ...chunk])
+const whole: Sink.Sink<Uint8Array, Uint8Array, never, PlatformError.PlatformError> = Sink.map(
+  Sink.collect<Uint8Array>(),
+  (chunks) => new Uint8Array(Buffer.concat(chunks))
 )
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text)

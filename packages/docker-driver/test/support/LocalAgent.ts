@@ -2,7 +2,7 @@
  * The agent as a process of this machine, in namespaces of its own: a sandbox that needs no engine, for tests. Needs
  * Linux and root.
  */
-import { SandboxDriver, SandboxStateError, type SandboxInstance, type SandboxSpec } from "@effect-sandbox/core"
+import { SandboxDriver, type SandboxInstance, type SandboxSpec, type SandboxStateError } from "@effect-sandbox/core"
 import { Cause, Effect, Layer, type Scope } from "effect"
 import { isReadonlyArrayNonEmpty, type NonEmptyReadonlyArray } from "effect/Array"
 import { type ChildProcess, execFileSync, spawn } from "node:child_process"
@@ -96,7 +96,10 @@ export const environment = { PATH: "/usr/local/bin:/usr/bin:/bin", LANG: "C.UTF-
 const started = (machine: Machine, name: string) =>
   Effect.acquireRelease(
     Effect.sync(() => {
-      const child = spawn("unshare", [...namespaces, "sh", "-c", setUp, binary ?? ""], { stdio: "pipe", env: { HOST_SECRET: "1" } })
+      const child = spawn("unshare", [...namespaces, "sh", "-c", setUp, binary ?? ""], {
+        stdio: "pipe",
+        env: { HOST_SECRET: "1" }
+      })
       machine.processes.set(name, child)
       child.stdin.on("error", () => undefined)
       let isClosed = false

@@ -112,7 +112,10 @@ export class MalformedFrame extends Schema.TaggedError<MalformedFrame>()("Malfor
 /** Who sent the frames that are decoded. */
 export type Sender = "host" | "agent"
 
-/** Receives the frames, in order. The payload is only borrowed. What is given back ends the decoding. */
+/**
+ * Receives the frames, in order. The payload is only borrowed, and that of a `DATA` frame may come in several pieces, as
+ * if each of them were a frame. What is given back ends the decoding.
+ */
 export type OnFrame<E> = (type: number, detail: number, channel: number, payload: Uint8Array) => E | undefined
 
 const typesOf: { readonly [sender in Sender]: ReadonlySet<number> } = {
@@ -124,17 +127,18 @@ const dataOf = { host: hostFrame.data, agent: agentFrame.data } as const
 const u32 = (bytes: Uint8Array, at: number): number =>
   ((bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8) | ((bytes[at + 2] ?? 0) << 16) | ((bytes[at + 3] ?? 0) << 24)) >>> 0
 
-/** Takes chunks of a stream, however it was cut, and gives frames; whole ones without copying them. */
+/** Takes chunks of a stream, however it was cut, and gives frames; bytes of streams are never copied. */
 export class Decoder<E = never> {
   readonly #types: ReadonlySet<number>
   readonly #data: number
   readonly #onFrame: OnFrame<E>
-  /** The header of a frame that is not complete, and how much of it is there. */
+  /** The header of the frame that is not complete, and how much of it is there. */
   readonly #header = new Uint8Array(headerSize)
   #headerFilled = 0
-  /** Its payload, once the header is complete. */
+  /** How much of its payload is missing. */
+  #missing = 0
+  /** Where its payload is put together, unless it is data. */
   #payload: Uint8Array | undefined
-  #payloadFilled = 0
   #stop: MalformedFrame | E | undefined
 
   constructor(sender: Sender, onFrame: OnFrame<E>) {
@@ -152,55 +156,60 @@ export class Decoder<E = never> {
   push(chunk: Uint8Array): MalformedFrame | E | undefined {
     let offset = 0
     while (this.#stop === undefined && offset < chunk.length) {
-      offset =
-        this.#headerFilled === 0 && chunk.length - offset >= headerSize
-          ? this.#takeWhole(chunk, offset)
-          : this.#takePart(chunk, offset)
+      if (this.#headerFilled === headerSize) offset = this.#takePayload(chunk, offset)
+      else if (this.#headerFilled === 0 && chunk.length - offset >= headerSize) offset = this.#takeWhole(chunk, offset)
+      else offset = this.#takeHeader(chunk, offset)
     }
     return this.#stop
   }
 
-  /** A frame whose header lies in one chunk. */
+  /** A frame that lies in one chunk, or the header of one. */
   #takeWhole(chunk: Uint8Array, offset: number): number {
     const size = this.#check(chunk, offset)
-    if (size < 0) return chunk.length
     const start = offset + headerSize
-    if (chunk.length - start < size) {
-      this.#header.set(chunk.subarray(offset, start))
-      this.#headerFilled = headerSize
-      this.#payload = new Uint8Array(size)
-      this.#payloadFilled = 0
-      return start
+    if (size >= 0 && chunk.length - start >= size) {
+      this.#give(chunk, offset, view(chunk, start, size))
+      return start + size
     }
-    const payload = new Uint8Array(chunk.buffer, chunk.byteOffset + start, size)
-    this.#give(chunk, offset, payload)
-    return start + size
+    this.#header.set(chunk.subarray(offset, start))
+    this.#begin(size)
+    return start
   }
 
-  /** Goes on with a frame that lies in several chunks. */
-  #takePart(chunk: Uint8Array, from: number): number {
-    let offset = from
-    if (this.#payload === undefined) {
-      const part = chunk.subarray(offset, offset + headerSize - this.#headerFilled)
-      this.#header.set(part, this.#headerFilled)
-      this.#headerFilled += part.length
-      offset += part.length
-      if (this.#headerFilled < headerSize) return offset
+  #takeHeader(chunk: Uint8Array, offset: number): number {
+    const part = chunk.subarray(offset, offset + headerSize - this.#headerFilled)
+    this.#header.set(part, this.#headerFilled)
+    this.#headerFilled += part.length
+    if (this.#headerFilled === headerSize) {
       const size = this.#check(this.#header, 0)
-      if (size < 0) return chunk.length
-      this.#payload = new Uint8Array(size)
-      this.#payloadFilled = 0
-    }
-    const payload = this.#payload
-    const part = chunk.subarray(offset, offset + payload.length - this.#payloadFilled)
-    payload.set(part, this.#payloadFilled)
-    this.#payloadFilled += part.length
-    if (this.#payloadFilled === payload.length) {
-      this.#payload = undefined
-      this.#headerFilled = 0
-      this.#give(this.#header, 0, payload)
+      this.#begin(size)
+      if (size === 0) this.#complete(new Uint8Array(0))
     }
     return offset + part.length
+  }
+
+  /** Waits for the payload of a frame whose header is there. */
+  #begin(size: number): void {
+    this.#headerFilled = headerSize
+    this.#missing = size
+    this.#payload = this.#header[4] === this.#data || size < 0 ? undefined : new Uint8Array(size)
+  }
+
+  #takePayload(chunk: Uint8Array, offset: number): number {
+    const size = Math.min(this.#missing, chunk.length - offset)
+    const piece = view(chunk, offset, size)
+    const payload = this.#payload
+    payload?.set(piece, payload.length - this.#missing)
+    this.#missing -= size
+    if (this.#missing === 0) this.#complete(payload ?? piece)
+    else if (payload === undefined) this.#give(this.#header, 0, piece)
+    return offset + size
+  }
+
+  #complete(payload: Uint8Array): void {
+    this.#headerFilled = 0
+    this.#payload = undefined
+    this.#give(this.#header, 0, payload)
   }
 
   /** The size of the payload, or -1 when the header is none. */
@@ -224,6 +233,9 @@ export class Decoder<E = never> {
     this.#stop = this.#onFrame(header[at + 4] ?? 0, header[at + 5] ?? 0, u32(header, at + 6), payload)
   }
 }
+
+const view = (chunk: Uint8Array, offset: number, size: number): Uint8Array =>
+  new Uint8Array(chunk.buffer, chunk.byteOffset + offset, size)
 
 /** Writes a frame's header into the first bytes of its own buffer. */
 export const setHeader = (frame: Uint8Array, type: number, detail: number, channel: number): void => {

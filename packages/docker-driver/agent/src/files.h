@@ -220,8 +220,12 @@ void left_add(struct left *, const char *path, const char *name, int error);
 int directory_open(const char *path);
 /* Whether something is mounted at a name, or at a descriptor with an empty name, that is in a file system. */
 bool is_mount(int directory, const char *name, dev_t around);
-/* Changes the mode of what a descriptor stands for, also if it was opened with O_PATH; gives errno. */
+/*
+ * Change what a descriptor stands for that was opened with O_PATH, whatever its name leads to meanwhile; give errno. The
+ * mode of a link cannot be changed.
+ */
 int change_mode(int fd, mode_t mode);
+int change_owner(int fd, uid_t uid, gid_t gid, int directory, const char *name);
 bool has_attributes(int fd);
 void remove_attributes(int fd);
 

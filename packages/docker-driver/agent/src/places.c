@@ -461,11 +461,22 @@ static void remove_objects(struct left *left) {
 
 /* --- home ---------------------------------------------------------------------------------------------------------------------------------- */
 
-/* By a descriptor that stands for the thing itself, whatever its name leads to meanwhile. */
 int change_mode(int fd, mode_t mode) {
   char path[64];
   snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
   return chmod(path, mode) == 0 ? 0 : errno;
+}
+
+int change_owner(int fd, uid_t uid, gid_t gid, int directory, const char *name) {
+  if (fchownat(fd, "", uid, gid, AT_EMPTY_PATH) == 0) return 0;
+  if (errno != EBADF) return errno;
+  /* gVisor changes nothing by such a descriptor itself. */
+  struct stat stat;
+  if (fstat(fd, &stat) != 0) return errno;
+  char path[64];
+  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  int changed = S_ISLNK(stat.st_mode) ? fchownat(directory, name, uid, gid, AT_SYMLINK_NOFOLLOW) : chown(path, uid, gid);
+  return changed == 0 ? 0 : errno;
 }
 
 /* What the owner may do, the group of those who act for the sandbox may do afterwards. */
@@ -482,8 +493,8 @@ static int take_over(int directory, const char *name) {
   /* A file of a third person that also has a name elsewhere is not taken away from there. */
   bool is_foreign = error == 0 && stat.st_uid != settings.uid && !S_ISDIR(stat.st_mode) && stat.st_nlink > 1;
   if (error == 0 && stat.st_uid != 0 && !is_foreign) {
-    if (fchownat(fd, "", 0, SANDBOX_GROUP, AT_EMPTY_PATH) != 0) error = errno;
-    else if (!S_ISLNK(stat.st_mode)) error = change_mode(fd, shared_mode(&stat));
+    error = change_owner(fd, 0, SANDBOX_GROUP, directory, name);
+    if (error == 0 && !S_ISLNK(stat.st_mode)) error = change_mode(fd, shared_mode(&stat));
   }
   close(fd);
   return error;

@@ -38,6 +38,9 @@ static struct {
   bool waking;
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .last = &pool.first};
 
+/* The system has no user of the file system alone: see below. */
+static atomic_bool only_effective;
+
 static struct timespec in_millis(long millis) {
   struct timespec at;
   clock_gettime(CLOCK_MONOTONIC, &at);
@@ -114,8 +117,7 @@ void workers_submit(struct job *job) {
   pool.last = &job->next;
   pool.queued++;
   if (pool.queued > pool.idle) {
-    if (pool.threads < QUICKLY) grow();
-    else pthread_cond_signal(&pool.keeper);
+    if (pool.threads >= QUICKLY || !grow()) pthread_cond_signal(&pool.keeper);
   }
   pthread_cond_signal(&pool.work);
   pthread_mutex_unlock(&pool.lock);
@@ -199,6 +201,7 @@ static void *keep(void *unused) {
 static void nothing(int signal) { (void)signal; }
 
 void workers_start(void) {
+  atomic_store(&only_effective, syscall(SYS_setfsuid, -1) < 0);
   pthread_condattr_t monotonic;
   pthread_condattr_init(&monotonic);
   pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -220,21 +223,25 @@ void workers_start(void) {
 /*
  * By system calls of this thread alone: the functions of libc change all threads. Once the file system's user is not root,
  * the kernel takes the capabilities that bear on files away, until it is root again.
+ *
+ * gVisor does not know that user. There the effective user has to do, which costs all capabilities meanwhile.
  */
 static bool set_groups(const gid_t *groups, size_t count, gid_t gid) {
   if (syscall(SYS_setgroups, count, groups) != 0) return false;
+  if (atomic_load(&only_effective)) return syscall(SYS_setresgid, -1, gid, -1) == 0;
   syscall(SYS_setfsgid, gid);
   return (gid_t)syscall(SYS_setfsgid, -1) == gid;
 }
 
 static bool set_user(uid_t uid) {
+  if (atomic_load(&only_effective)) return syscall(SYS_setresuid, -1, uid, -1) == 0;
   syscall(SYS_setfsuid, uid);
   return (uid_t)syscall(SYS_setfsuid, -1) == uid;
 }
 
 bool act_as(enum identity wanted) {
   static _Thread_local enum identity now = AS_ROOT;
-  if (wanted == now || geteuid() != 0) return true;
+  if (wanted == now || getuid() != 0) return true;
   if (now != AS_ROOT) {
     if (!set_user(0) || !set_groups(NULL, 0, 0)) return false;
     now = AS_ROOT;

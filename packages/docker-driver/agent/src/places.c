@@ -40,6 +40,16 @@ static struct {
   atomic_bool sandbox_acted;
 } all;
 
+bool places_in_home(const char *path) {
+  if (all.home == NULL) return false;
+  char *resolved = path_resolve(settings.workdir, path);
+  char *home = path_resolve("/", settings.home);
+  bool within = path_within(home, resolved) || path_within(all.home, resolved);
+  free(home);
+  free(resolved);
+  return within;
+}
+
 void places_sandbox_acts(void) { atomic_store(&all.sandbox_acted, true); }
 
 static char *problem(const char *what, const char *path, int error) {
@@ -278,7 +288,7 @@ static char *prepare_home(void) {
   int error = make_real(settings.home, &all.home);
   if (error != 0) return problem("make", settings.home, error);
   int fd = directory_open(all.home);
-  if (fd < 0 || fchown(fd, 0, SANDBOX_GROUP) != 0 || fchmod(fd, 02775) != 0) error = errno;
+  if (fd < 0 || fchown(fd, HOME_OWNER, SANDBOX_GROUP) != 0 || fchmod(fd, 02775) != 0) error = errno;
   if (fd >= 0) close(fd);
   return error == 0 ? NULL : problem("prepare", settings.home, error);
 }
@@ -492,8 +502,10 @@ static int take_over(int directory, const char *name) {
   int error = fstat(fd, &stat) == 0 ? 0 : errno;
   /* A file of a third person that also has a name elsewhere is not taken away from there. */
   bool is_foreign = error == 0 && stat.st_uid != settings.uid && !S_ISDIR(stat.st_mode) && stat.st_nlink > 1;
-  if (error == 0 && stat.st_uid != 0 && !is_foreign) {
-    error = change_owner(fd, 0, SANDBOX_GROUP, directory, name);
+  /* What the image has there is root's, unless sessions are root. */
+  bool is_kept = stat.st_uid == HOME_OWNER || (stat.st_uid == 0 && settings.uid != 0);
+  if (error == 0 && !is_kept && !is_foreign) {
+    error = change_owner(fd, HOME_OWNER, SANDBOX_GROUP, directory, name);
     if (error == 0 && !S_ISLNK(stat.st_mode)) error = change_mode(fd, shared_mode(&stat));
   }
   close(fd);
@@ -524,7 +536,7 @@ static int take_over_below(struct walk *walk) {
   }
 }
 
-/* Gives what the sandbox has made in `home` to root, so that sessions cannot change it. */
+/* Gives what the sandbox's commands have made in `home` to its owner, so that sessions cannot change it. */
 static char *restore_home(void) {
   if (all.home == NULL || !atomic_exchange(&all.sandbox_acted, false)) return NULL;
   int error = 0;
@@ -532,7 +544,7 @@ static char *restore_home(void) {
     int fd = directory_open(all.home);
     if (fd < 0) return problem("open", all.home, errno);
     error = 0;
-    if (fchown(fd, 0, SANDBOX_GROUP) != 0 || fchmod(fd, 02775) != 0) error = errno;
+    if (fchown(fd, HOME_OWNER, SANDBOX_GROUP) != 0 || fchmod(fd, 02775) != 0) error = errno;
     struct walk walk;
     int begun = walk_begin(&walk, fd);
     if (error == 0) error = begun == 0 ? take_over_below(&walk) : begun;

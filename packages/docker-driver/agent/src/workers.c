@@ -248,10 +248,13 @@ bool act_as(enum identity wanted) {
   }
   if (wanted == AS_ROOT) return true;
   size_t count = settings.group_count;
-  gid_t *groups = allocate((count + 1) * sizeof *groups);
+  gid_t *groups = allocate((count + 2) * sizeof *groups);
   for (size_t index = 0; index < count; index++) groups[index] = settings.groups[index];
-  if (wanted == AS_SANDBOX) groups[count++] = SANDBOX_GROUP;
-  bool changed = set_groups(groups, count, settings.gid) && set_user(settings.uid);
+  if (wanted != AS_SESSION) groups[count++] = SANDBOX_GROUP;
+  if (wanted == AS_HOME) groups[count++] = settings.gid;
+  uid_t uid = wanted == AS_HOME ? HOME_OWNER : settings.uid;
+  gid_t gid = wanted == AS_HOME ? SANDBOX_GROUP : settings.gid;
+  bool changed = set_groups(groups, count, gid) && set_user(uid);
   free(groups);
   if (changed) now = wanted;
   else if (!set_user(0) || !set_groups(NULL, 0, 0)) die("cannot go back to root");

@@ -239,11 +239,22 @@ static bool set_user(uid_t uid) {
   return (uid_t)syscall(SYS_setfsuid, -1) == uid;
 }
 
+/* Root, too, acts without capabilities, as its commands do. They stay permitted, so that they can be had again. */
+static bool set_capabilities(bool effective) {
+  struct { uint32_t version; int thread; } header = {.version = 0x20080522}; /* _LINUX_CAPABILITY_VERSION_3 */
+  struct { uint32_t effective, permitted, inheritable; } sets[2];
+  if (syscall(SYS_capget, &header, sets) != 0) return false;
+  for (int index = 0; index < 2; index++) sets[index].effective = effective ? sets[index].permitted : 0;
+  return syscall(SYS_capset, &header, sets) == 0;
+}
+
+static bool become_root(void) { return set_user(0) && set_capabilities(true) && set_groups(NULL, 0, 0); }
+
 bool act_as(enum identity wanted) {
   static _Thread_local enum identity now = AS_ROOT;
   if (wanted == now || getuid() != 0) return true;
   if (now != AS_ROOT) {
-    if (!set_user(0) || !set_groups(NULL, 0, 0)) return false;
+    if (!become_root()) return false;
     now = AS_ROOT;
   }
   if (wanted == AS_ROOT) return true;
@@ -254,9 +265,9 @@ bool act_as(enum identity wanted) {
   if (wanted == AS_HOME) groups[count++] = settings.gid;
   uid_t uid = wanted == AS_HOME ? HOME_OWNER : settings.uid;
   gid_t gid = wanted == AS_HOME ? SANDBOX_GROUP : settings.gid;
-  bool changed = set_groups(groups, count, gid) && set_user(uid);
+  bool changed = set_groups(groups, count, gid) && set_user(uid) && (uid != 0 || set_capabilities(false));
   free(groups);
   if (changed) now = wanted;
-  else if (!set_user(0) || !set_groups(NULL, 0, 0)) die("cannot go back to root");
+  else if (!become_root()) die("cannot go back to root");
   return changed;
 }

@@ -258,7 +258,7 @@ describe("ending a command", () => {
       const { agent, close, handle } = yield* spawned()
       const reref = yield* handle.unref
       yield* reref
-      yield* handle.unref
+      yield* Effect.asVoid(handle.unref)
       yield* Fiber.join(yield* close)
       assert.strictEqual((yield* agent.take(hostFrame.close)).detail, 0)
     })
@@ -443,7 +443,7 @@ describe("interruption", () => {
         const use = Effect.gen(function* () {
           const handle = yield* spawner.spawn(ChildProcess.make("work", [], { stdin }))
           yield* Stream.runDrain(Stream.take(handle.stdout, 1))
-          yield* Effect.never
+          return yield* Effect.never
         })
         for (let count = 0; count < 60; count++) {
           const fiber = yield* Effect.forkChild(Effect.scoped(use), { startImmediately: true })

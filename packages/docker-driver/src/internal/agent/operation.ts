@@ -157,7 +157,7 @@ export class Operation<A> implements Channel {
 
 /** Runs an operation that has no streams. Whoever is interrupted waits until nothing of it goes on. */
 export const run = <A>(connection: Connection, options: Options<A>): Effect.Effect<A, Failure> =>
-  Effect.suspend(() => {
+  Effect.uninterruptibleMask((restore) => {
     const operation = new Operation(connection, options)
-    return Effect.onInterrupt(operation.await, () => operation.abandon)
+    return Effect.onInterrupt(restore(operation.await), () => operation.abandon)
   })

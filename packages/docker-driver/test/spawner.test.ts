@@ -217,6 +217,26 @@ describe("ending a command", () => {
     })
   )
 
+  it.effect("that has closed its output leaves it a moment to exit by itself", () =>
+    Effect.gen(function* () {
+      const { agent, channel, close } = yield* spawned()
+      agent.send(agentFrame.end, 1, channel)
+      yield* turns(2)
+      const closing = yield* close
+      yield* turns(5)
+      agent.exit(channel, 0)
+      yield* Fiber.join(closing)
+      assert.strictEqual((yield* agent.take(hostFrame.close)).detail, 0)
+
+      const other = yield* spawned()
+      other.agent.send(agentFrame.end, 2, other.channel)
+      yield* turns(2)
+      yield* other.close
+      yield* TestClock.adjust("100 millis")
+      assert.strictEqual(signalOf(yield* other.agent.take(hostFrame.signal)), 15)
+    })
+  )
+
   it.effect("that does not listen is forced to after a while", () =>
     Effect.gen(function* () {
       const command = ChildProcess.make("work", [], { killSignal: "SIGINT", forceKillAfter: "3 seconds" })

@@ -14,6 +14,7 @@ import {
   Scope,
   Stream
 } from "effect"
+import { TestClock } from "effect/testing"
 import { make as makeFileSystem } from "../src/internal/agent/fileSystem.ts"
 import { errnoNumber, openFlag } from "../src/internal/protocol/errno.ts"
 import {
@@ -452,6 +453,21 @@ describe("content", () => {
       }
       assert.isUndefined(connection.end)
     }).pipe(Effect.provideService(Scheduler.MaxOpsBeforeYield, 4))
+  )
+})
+
+describe("an agent that does not answer", () => {
+  it.effect("does not keep for ever whoever gives up", () =>
+    Effect.gen(function* () {
+      const { agent, files } = yield* bench
+      const stat = yield* asked(agent, files.stat("file"))
+      const interrupting = yield* Effect.forkChild(Fiber.interrupt(stat.fiber), { startImmediately: true })
+      yield* agent.take(hostFrame.close)
+      yield* TestClock.adjust("9 seconds")
+      assert.isUndefined(interrupting.pollUnsafe())
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(interrupting)
+    })
   )
 })
 

@@ -81,7 +81,7 @@ export interface Options {
   readonly forceKillAfter?: Duration.Input | undefined
   /** Whether to remove, at the first use of the engine, what dead processes of ours have left on it. Default: true. */
   readonly sweep?: boolean | undefined
-  /** Is told of pulls, builds and imports. Default: they are logged when they begin and end. */
+  /** Is told of pulls, builds and imports. Default: a line is logged when one begins. */
   readonly onProgress?: ((progress: DockerImage.Progress) => Effect.Effect<void>) | undefined
 }
 
@@ -137,7 +137,8 @@ export const layer = (
   options: Options = {}
 ): Layer.Layer<SandboxDriver, InvalidConfigurationError | DockerError, Platform> =>
   Layer.effect(SandboxDriver, make(options)).pipe(
-    Layer.provide(DockerImage.layer),
+    // Built anew, as that of another driver in the same program asks another engine.
+    Layer.provide(Layer.fresh(DockerImage.layer)),
     Layer.provide(DockerClient.layer(options.engine))
   )
 
@@ -285,7 +286,14 @@ class Machine {
 
   #image(source: DockerImage.Source) {
     const { images, options } = this.#parts
-    return images.ensure(source, { onProgress: options.onProgress })
+    let isTold = false
+    const tellOnce = ({ image, phase }: DockerImage.Progress) =>
+      Effect.suspend(() => {
+        if (isTold) return Effect.void
+        isTold = true
+        return Effect.logInfo(`The ${phase} of image ${image} has begun`)
+      })
+    return images.ensure(source, { onProgress: options.onProgress ?? tellOnce })
   }
 
   /** A name that nobody else on the engine has. */

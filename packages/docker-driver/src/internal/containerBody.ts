@@ -30,9 +30,20 @@ export const userOf = (options: Resolved, image: ImageFacts): string => {
   return name === "" || name === "0" || name === "root" ? unprivileged : image.user
 }
 
+const SnapshotPlaces = Schema.fromJsonString(Schema.Array(Schema.String))
+
+/** The places that an image of a snapshot has content for. */
+const snapshotOf = (image: ImageFacts): ReadonlyArray<string> =>
+  Option.getOrElse(Schema.decodeUnknownOption(SnapshotPlaces)(image.labels[labels.snapshot]), () => [])
+
 /** Every place that is emptied between sessions, the workspace first. */
 export const writableOf = (options: Resolved, image: ImageFacts): ReadonlyArray<string> => [
-  ...new Set([options.workdir, ...(options.writable ?? places.defaultWritable), ...image.volumes])
+  ...new Set([
+    options.workdir,
+    ...(options.writable ?? places.defaultWritable),
+    ...image.volumes,
+    ...snapshotOf(image)
+  ])
 ]
 
 /** The environment that commands start with. */
@@ -51,12 +62,6 @@ export const environmentOf = (options: Resolved, image: ImageFacts): { readonly 
     ...options.env
   }
 }
-
-const SnapshotPlaces = Schema.fromJsonString(Schema.Array(Schema.String))
-
-/** The writable places that an image of a snapshot has content for. */
-const snapshotOf = (image: ImageFacts): ReadonlyArray<string> =>
-  Option.getOrElse(Schema.decodeUnknownOption(SnapshotPlaces)(image.labels[labels.snapshot]), () => [])
 
 /** What writable places start with, at the beginning and after every reset. */
 export const seedsOf = (

@@ -17,9 +17,10 @@ const startOf = (files: FileSystem.FileSystem, pid: number | string) =>
     Effect.orElseSucceed(() => "")
   )
 
+/** The machine's boot and the namespace of process ids: in another one, as in a container, a number is another process. */
 const bootOf = (files: FileSystem.FileSystem) =>
-  files.readFileString("/proc/sys/kernel/random/boot_id").pipe(
-    Effect.map((text) => text.trim()),
+  Effect.all([files.readFileString("/proc/sys/kernel/random/boot_id"), files.readLink("/proc/self/ns/pid")]).pipe(
+    Effect.map(([boot, namespace]) => `${boot.trim()}+${namespace.replaceAll(/\D/g, "")}`),
     Effect.orElseSucceed(() => "")
   )
 

@@ -106,6 +106,13 @@ const rules: ReadonlyArray<Rule> = [
     text: /network with name .* already exists|already exists in network/i,
     reason: ({ message }, { subject }) => new NameConflict({ subject, description: message })
   },
+  {
+    // The start of a container does not find the network that its creation took for granted.
+    status: [404],
+    text: /network \S+ not found/i,
+    reason: ({ message }) =>
+      new NotFound({ subject: /network \S+/i.exec(message)?.[0] ?? "network", description: message })
+  },
   { status: [404], reason: ({ message }, { subject }) => new NotFound({ subject, description: message }) },
   {
     status: [400],

@@ -45,7 +45,7 @@ export interface ContainerOptions {
   readonly cpus?: number | undefined
   /** Bytes of memory, those of files in memory-backed places among them. Default: 1 GiB. */
   readonly memory?: number | undefined
-  /** Processes and threads. Default: 512. */
+  /** Processes and threads; each command takes one beside its own. Default: 1024. */
   readonly pids?: number | undefined
   /** Bytes that fit into the workspace. Default: half of `memory`. */
   readonly disk?: number | undefined
@@ -162,7 +162,7 @@ export const resolve = (...layers: ReadonlyArray<ContainerOptions | undefined>):
   return {
     ...given,
     memory,
-    pids: given.pids ?? 512,
+    pids: given.pids ?? 1024,
     disk: given.disk ?? Math.floor(memory / 2),
     workdir: given.workdir ?? "/workspace",
     reuse: given.reuse ?? "reset",

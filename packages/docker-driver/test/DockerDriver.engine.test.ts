@@ -88,7 +88,7 @@ describe.skipIf(engine.missing !== undefined)(`DockerDriver${engine.because}`, (
           )
           assert.include(limits, String(2 ** 30))
           const pids = yield* output("cat /sys/fs/cgroup/pids.max /sys/fs/cgroup/pids/pids.max 2>/dev/null; :")
-          assert.strictEqual(pids, "512")
+          assert.strictEqual(pids, "1024")
           assert.strictEqual(yield* output("kill -9 1 2>/dev/null || echo refused"), "refused")
           assert.strictEqual((yield* Sandbox).isolation.level, "container")
         })

@@ -33,7 +33,7 @@ export interface Options<A> {
 }
 
 /** Longer than any step of an operation takes, and much shorter than what hangs. */
-const abandonLimit = "10 seconds"
+const abandonLimit = "5 seconds"
 
 /** The stream towards the agent. */
 const upwards = 0
@@ -59,6 +59,8 @@ export class Operation<A> implements Channel {
   /** How it ended. */
   #exit: Exit.Exit<A, Failure> | undefined
   #isAbandoned = false
+  /** Whether the agent did not answer that it was given up. */
+  #isSilent = false
 
   /** Starts it. */
   constructor(connection: Connection, options: Options<A>) {
@@ -97,7 +99,11 @@ export class Operation<A> implements Channel {
         this.#isAbandoned = true
         this.#connection.send(hostFrame.close, 0, this.#number)
       }
-      return Effect.asVoid(Effect.timeoutOption(Effect.exit(Deferred.await(this.#done)), abandonLimit))
+      // Whoever comes after one who has waited in vain need not.
+      if (this.#isSilent) return Effect.void
+      return Effect.map(Effect.timeoutOption(Effect.exit(Deferred.await(this.#done)), abandonLimit), ({ _tag }) => {
+        if (_tag === "None") this.#isSilent = true
+      })
     })
   }
 

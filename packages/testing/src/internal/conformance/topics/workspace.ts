@@ -181,13 +181,15 @@ export const checks = [
           ["writeFile", files.writeFileString(`${home}/file`, "changed")],
           ["a new file", files.writeFileString(`${home}/new`, "")],
           ["remove", files.remove(`${home}/file`)],
-          ["rename", files.rename(`${home}/file`, "stolen")],
+          // Within it, as elsewhere may be another file system, to which nothing can be moved anyhow.
+          ["rename", files.rename(`${home}/file`, `${home}/stolen`)],
           ["makeDirectory", files.makeDirectory(`${home}/directory`)],
           ["truncate", files.truncate(`${home}/file`)],
           ["open for writing", Effect.scoped(Effect.asVoid(files.open(`${home}/file`, { flag: "r+" })))]
         ] as const) {
           yield* expect.platformError(change, "PermissionDenied", what)
         }
+        yield* expect.isTrue(yield* Effect.isFailure(files.rename(`${home}/file`, "stolen")), "it cannot be moved out")
         yield* expect.equal(yield* files.readFileString(`${home}/file`), "kept", "the file")
       })
   )

@@ -83,7 +83,9 @@ describe.skipIf(engine.missing !== undefined)(`random lives on a real engine${en
           const exits = yield* Effect.forEach(
             Array.from({ length: people }, (_, index) => `person ${index}`),
             (who) =>
-              Effect.forEach(Array.from({ length: sessionsEach }), () => one(who)).pipe(Random.withSeed(`${seed} ${who}`)),
+              Effect.forEach(Array.from({ length: sessionsEach }), () => one(who)).pipe(
+                Random.withSeed(`${seed} ${who}`)
+              ),
             { concurrency: "unbounded" }
           )
           const failures = exits.flat().filter(Exit.hasDies).map(String)

@@ -38,12 +38,7 @@ const snapshotOf = (image: ImageFacts): ReadonlyArray<string> =>
 
 /** Every place that is emptied between sessions, the workspace first. */
 export const writableOf = (options: Resolved, image: ImageFacts): ReadonlyArray<string> => [
-  ...new Set([
-    options.workdir,
-    ...(options.writable ?? places.defaultWritable),
-    ...image.volumes,
-    ...snapshotOf(image)
-  ])
+  ...new Set([options.workdir, ...(options.writable ?? places.defaultWritable), ...image.volumes, ...snapshotOf(image)])
 ]
 
 /** The environment that commands start with. */

@@ -18,7 +18,9 @@ export const missing: string | undefined =
     ? "this is not Linux"
     : process.getuid?.() !== 0
       ? "only root may start one"
-      : ["dockerd", "containerd", "umount"].flatMap((program) => (has(program) ? [] : [`there is no ${program}`]))[0]
+      : ["dockerd", "containerd", "umount", "unshare"].flatMap((program) =>
+          has(program) ? [] : [`there is no ${program}`]
+        )[0]
 
 export interface SecondEngine {
   /** As `DOCKER_HOST` has it. */
@@ -92,7 +94,11 @@ export const make = Effect.fnUntraced(function* (settings: { readonly [name: str
   const second: SecondEngine = {
     address: `unix://${at("engine.sock")}`,
     start: Effect.suspend(() => {
-      engine = launch("dockerd", [
+      // A network of its own, as an engine without a bridge removes that of the machine's engine.
+      engine = launch("unshare", [
+        "--net",
+        "--",
+        "dockerd",
         `--config-file=${at("dockerd.json")}`,
         `--containerd=${at("containerd.sock")}`,
         `--data-root=${at("data")}`,

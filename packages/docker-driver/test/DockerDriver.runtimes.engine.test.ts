@@ -1,0 +1,49 @@
+/* oxlint-disable vitest/no-conditional-tests, vitest/no-disabled-tests -- what cannot be had here is shown as skipped */
+import { driverConformance } from "@effect-sandbox/testing/vitest"
+import { NodeServices } from "@effect/platform-node"
+import { describe, it } from "@effect/vitest"
+import { Effect, Layer } from "effect"
+import * as DockerClient from "../src/DockerClient.ts"
+import * as DockerDriver from "../src/DockerDriver.ts"
+import * as docker from "./support/docker.ts"
+import * as images from "./support/images.ts"
+import * as runtimeEngine from "./support/runtimeEngine.ts"
+
+/** Where runtimes differ most: processes, signals, mounts, control groups. The others ran once by hand, see the guide. */
+const topics = ["spawning", "exits", "kill", "trees", "files", "links", "reset", "reset-processes", "death", "leaks"]
+
+for (const runtime of ["crun", "runsc"] as const) {
+  const missing = runtimeEngine.missing(runtime)
+  if (missing === undefined) {
+    const on = (address: string) => DockerClient.layer({ connection: address, timeout: "2 minutes" })
+    let engine: string | undefined
+    const use = <A, E>(act: (docker: DockerClient.DockerClient["Service"]) => Effect.Effect<A, E>) =>
+      Effect.suspend(() =>
+        Effect.flatMap(DockerClient.DockerClient, act).pipe(
+          Effect.provide(Layer.provide(on(engine ?? ""), NodeServices.layer))
+        )
+      )
+    const layer = Layer.unwrap(
+      Effect.gen(function* () {
+        const address = yield* runtimeEngine.make
+        engine = address
+        yield* Effect.provide(images.ensure("debian"), on(address))
+        return DockerDriver.layer({ engine: { connection: address }, defaults: { runtime } })
+      })
+    ).pipe(Layer.provide(NodeServices.layer), Layer.orDie)
+    driverConformance(`DockerDriver on ${runtime}`, layer, {
+      image: images.names.debian,
+      timeLimit: "1 minute",
+      layerTimeout: "3 minutes",
+      capabilities: { home: true, permissions: true, additionalFds: true, processIsolation: true },
+      kill: (target) => use(({ containers }) => containers.kill(docker.containerOf(target))),
+      alive: use(({ containers }) => Effect.map(containers.list({}), (found) => found.map(({ Id }) => Id))),
+      user: { name: "nobody", uid: 65534 },
+      ...(process.env["SANDBOX_TEST_ALL_TOPICS"] === "1" ? {} : { only: { topics } })
+    })
+  } else {
+    describe(`DockerDriver on ${runtime}`, () => {
+      it.skip(`cannot be checked here: ${missing}`, () => {})
+    })
+  }
+}

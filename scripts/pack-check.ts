@@ -40,6 +40,32 @@ const exampleOf = (file: string, readme: string) => {
     : Effect.fail(new CheckFailed({ check: "first example", output: `${file} has no example after ${marker}` }))
 }
 
+/** A container of an image with nothing in it, in which only the agent of the package can run. */
+const dockerProgram = `
+import { NodeRuntime, NodeServices } from "@effect/platform-node"
+import { Environment, Sandbox } from "@effect-sandbox/core"
+import { DockerClient, DockerDriver } from "@effect-sandbox/docker-driver"
+import { Console, Effect, Layer } from "effect"
+
+class Lab extends Environment.Service()("pack/Lab", { images: ["empty"], pool: 0 }) {}
+const source = { _tag: "Build", tag: "effect-sandbox-test/empty", text: "FROM scratch\\nLABEL effect-sandbox.test=pack" }
+const driver = DockerDriver.layer({ images: { empty: { source } } })
+
+const session = Lab.withSession({}, Effect.flatMap(Sandbox, (box) => box.exec("/.effect-sandbox/bin/agent", ["--version"])))
+const inContainer = session.pipe(
+  Effect.flatMap(({ stdout }) => Console.log("in a container: " + stdout)),
+  Effect.provide(Lab.layer.pipe(Layer.provide(driver)))
+)
+
+DockerClient.DockerClient.pipe(
+  Effect.flatMap(({ ping }) => Effect.result(ping)),
+  Effect.provide(DockerClient.layer()),
+  Effect.flatMap((found) => found._tag === "Success" ? inContainer : Console.log("skipped: " + found.failure.message)),
+  Effect.provide(NodeServices.layer),
+  NodeRuntime.runMain
+)
+`
+
 const packages = ["core", "testing", "docker-driver"]
 
 const main = Effect.gen(function* () {
@@ -80,6 +106,13 @@ const main = Effect.gen(function* () {
   const tools = Object.entries(testPeers).map(([name, version]) => `${name}@${version}`)
   yield* run("install the tools for tests", project, "npm", ...install(tarballs.get("testing") ?? "", ...tools))
   yield* run("run the tests of its README there", project, bin("node"), "node_modules/vitest/vitest.mjs", "run")
+  yield* run("install the Docker driver", project, "npm", ...install(tarballs.get("docker-driver") ?? ""))
+  yield* fs.writeFileString(path.join(project, "docker.mjs"), dockerProgram)
+  const inContainer = yield* run("run a container there", project, bin("node"), "docker.mjs")
+  if (inContainer.startsWith("skipped: ")) yield* Console.log(`    ${inContainer.trim()}`)
+  else if (!inContainer.includes("in a container: ")) {
+    return yield* new CheckFailed({ check: "run a container there", output: inContainer })
+  }
   yield* Console.log("The packages are ready to publish.")
 })
 

@@ -9,7 +9,7 @@ import type * as Model from "../DockerModel.ts"
 import * as labels from "./labels.ts"
 
 export interface Death {
-  /** Whether the kernel killed something in it because its memory ran out. */
+  /** Whether the kernel has killed something in it just before, because its memory ran out. */
   readonly outOfMemory: boolean
   readonly exitCode: number | undefined
 }
@@ -25,9 +25,13 @@ export interface Watch {
 }
 
 interface Note {
-  outOfMemory: boolean
+  /** When its memory last ran out, in nanoseconds as the engine counts. */
+  lastOutOfMemory: number
   readonly death: Deferred.Deferred<Death>
 }
+
+/** An earlier want of memory, which it has survived, is not what it died of. */
+const justBefore = 2e9
 
 /** The engine may be gone for long, and comes back when it does. */
 const reconnection = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("5 seconds")]).pipe(
@@ -37,14 +41,16 @@ const reconnection = Schedule.min([Schedule.exponential("100 millis"), Schedule.
 /** Listens until the scope closes. */
 export const make = Effect.fnUntraced(function* (docker: DockerClient["Service"], owner: string) {
   const notes = new Map<string, Note>()
-  const take = ({ Action, Actor }: Model.Event): void => {
+  const take = ({ Action, Actor, timeNano }: Model.Event): void => {
     const note = notes.get(Actor.ID)
     if (note === undefined) return
-    if (Action === "oom") note.outOfMemory = true
+    const at = timeNano ?? 0
+    if (Action === "oom") note.lastOutOfMemory = at
     if (Action !== "die") return
     const code = Number(Actor.Attributes["exitCode"] ?? Number.NaN)
     const exitCode = Number.isInteger(code) ? code : undefined
-    Deferred.doneUnsafe(note.death, Effect.succeed({ outOfMemory: note.outOfMemory, exitCode }))
+    const outOfMemory = at - note.lastOutOfMemory < justBefore
+    Deferred.doneUnsafe(note.death, Effect.succeed({ outOfMemory, exitCode }))
   }
   const events = docker.events({
     types: ["container"],
@@ -60,7 +66,7 @@ export const make = Effect.fnUntraced(function* (docker: DockerClient["Service"]
     watch: (containerId) =>
       Effect.acquireRelease(
         Effect.sync((): Note => {
-          const note = { outOfMemory: false, death: Deferred.makeUnsafe<Death>() }
+          const note = { lastOutOfMemory: Number.NEGATIVE_INFINITY, death: Deferred.makeUnsafe<Death>() }
           notes.set(containerId, note)
           return note
         }),

@@ -4,7 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
-import * as Random from "effect/Random"
+import { randomBytes } from "node:crypto"
 
 /** `random/boot/pid/start`; the last three are empty where there is no `/proc`. */
 export type Owner = string
@@ -26,10 +26,11 @@ const bootOf = (files: FileSystem.FileSystem) =>
 
 /** This process. */
 export const current = Effect.fnUntraced(function* (files: FileSystem.FileSystem, pid: number) {
-  const random = (yield* Random.nextInt) >>> 0
+  // Not `Random`, with which two processes of the same seed would take the same names.
+  const random = randomBytes(4).toString("hex")
   const start = yield* startOf(files, pid)
   const boot = start === "" ? "" : yield* bootOf(files)
-  return `${random.toString(16).padStart(8, "0")}/${boot}/${boot === "" ? "" : pid}/${boot === "" ? "" : start}`
+  return `${random}/${boot}/${boot === "" ? "" : pid}/${boot === "" ? "" : start}`
 })
 
 /** Whether the process of an owner has ended for certain: it ran on this machine, in this boot, and is not there. */

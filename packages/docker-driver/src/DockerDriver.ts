@@ -50,6 +50,7 @@ import type * as Model from "./DockerModel.ts"
 import * as DockerImage from "./DockerImage.ts"
 import { DockerSandbox } from "./DockerSandbox.ts"
 import * as connect from "./internal/agent/connect.ts"
+import { CommandTerminal } from "./internal/agent/spawner.ts"
 import * as agentVolume from "./internal/agentVolume.ts"
 import * as container from "./internal/container.ts"
 import type { ImageFacts } from "./internal/containerBody.ts"
@@ -364,6 +365,8 @@ class Machine {
             .pipe(Effect.forkScoped)
           return { host, port: portOf(server.address) }
         }),
+      terminal: (command, { resizes, size = { rows: 24, columns: 80 } } = {}) =>
+        instance.spawner.spawn(command).pipe(Effect.provideService(CommandTerminal, { ...size, resizes })),
       snapshot: ({ tag } = {}) =>
         snapshot.take(docker, {
           owner,

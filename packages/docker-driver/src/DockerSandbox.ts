@@ -19,6 +19,8 @@ import type { SandboxStateError } from "@effect-sandbox/core/SandboxError"
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type { PlatformError } from "effect/PlatformError"
+import type * as ChildProcess from "effect/process/ChildProcess"
+import type { ChildProcessHandle } from "effect/process/ChildProcessSpawner"
 import type * as Scope from "effect/Scope"
 import type * as Socket from "effect/socket/Socket"
 import type * as SocketServer from "effect/socket/SocketServer"
@@ -35,6 +37,19 @@ export interface ForwardOptions extends ConnectOptions {
   readonly host?: string | undefined
   /** Default: any that is free. */
   readonly localPort?: number | undefined
+}
+
+/** The size of a terminal, in characters. */
+export interface TerminalSize {
+  readonly rows: number
+  readonly columns: number
+}
+
+export interface TerminalOptions {
+  /** Default: 24 rows of 80 columns. */
+  readonly size?: TerminalSize | undefined
+  /** The sizes that it has later, as long as the command's scope is open. Default: none. */
+  readonly resizes?: Stream.Stream<TerminalSize> | undefined
 }
 
 export interface SnapshotOptions {
@@ -70,6 +85,14 @@ export class DockerSandbox extends Context.Service<
       port: number,
       options?: ForwardOptions
     ) => Effect.Effect<{ readonly host: string; readonly port: number }, SocketServer.SocketServerError, Scope.Scope>
+    /**
+     * Starts a command on a terminal of its own: what it writes, errors among it, comes from `stdout`, and what goes to
+     * `stdin` is typed. Closing the scope ends it, as with Effect's spawner.
+     */
+    readonly terminal: (
+      command: ChildProcess.StandardCommand,
+      options?: TerminalOptions
+    ) => Effect.Effect<ChildProcessHandle, PlatformError, Scope.Scope>
     /**
      * An image of what the writable places hold; gives its id, of which sandboxes can be made. Files that the user of
      * the sandbox may not read are refused with an error.

@@ -1,8 +1,9 @@
 import { Environment, type EnvironmentConfig, Sandbox } from "@effect-sandbox/core"
 import { NodeHttpServer, NodeServices, NodeSocket } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, FileSystem, Layer, Option, Schedule, Stream } from "effect"
+import { Effect, Fiber, FileSystem, Layer, Option, Queue, Schedule, Stream } from "effect"
 import { HttpServer, HttpServerResponse } from "effect/http"
+import { ChildProcess } from "effect/process"
 import type { Socket } from "effect/socket"
 import * as http from "node:http"
 import type * as DockerDriver from "../src/DockerDriver.ts"
@@ -50,6 +51,8 @@ const output = (script: string) =>
 const inContainer = Effect.gen(function* () {
   return Option.getOrThrow((yield* Sandbox).service(DockerSandbox))
 })
+
+const bytes = (text: string) => new TextEncoder().encode(text)
 
 /** Everything that comes over a connection. */
 const readAll = (socket: Socket.Socket) =>
@@ -280,6 +283,46 @@ describe.skipIf(engine.missing !== undefined)(`DockerDriver${engine.because}`, (
     }).pipe(
       Effect.scoped,
       Effect.provide(Layer.fresh(NodeHttpServer.layer(() => http.createServer(), { port: 0, host: "127.0.0.1" })))
+    )
+  )
+
+  live(
+    "a command on a terminal has its size, also when that changes, and is typed to",
+    lab({}, (environment) =>
+      environment.withSession(
+        {},
+        Effect.gen(function* () {
+          const container = yield* inContainer
+          const sizes = yield* Queue.unbounded<{ readonly rows: number; readonly columns: number }>()
+          const script = 'stty size; trap "stty size; exit 7" WINCH; while read line; do echo "got $line"; done'
+          const handle = yield* container.terminal(
+            ChildProcess.make("sh", ["-c", script], {
+              stdin: Stream.concat(Stream.make(bytes("hello\n")), Stream.never)
+            }),
+            { size: { rows: 5, columns: 33 }, resizes: Stream.fromQueue(sizes) }
+          )
+          let text = ""
+          const reading = yield* handle.stdout.pipe(
+            Stream.decodeText(),
+            Stream.runForEach((more) => Effect.sync(() => (text += more))),
+            Effect.forkScoped
+          )
+          const seen = (what: string) =>
+            Effect.sync(() => text).pipe(
+              Effect.filterOrFail(
+                (all) => all.includes(what),
+                () => `${what} is not in ${text}`
+              ),
+              Effect.retry({ schedule: Schedule.spaced("20 millis"), times: 250 })
+            )
+          yield* seen("5 33\r\n")
+          yield* seen("hello\r\ngot hello\r\n")
+          yield* Queue.offer(sizes, { rows: 44, columns: 300 })
+          yield* seen("44 300\r\n")
+          assert.strictEqual(Number(yield* handle.exitCode), 7)
+          yield* Fiber.join(reading)
+        }).pipe(Effect.scoped)
+      )
     )
   )
 

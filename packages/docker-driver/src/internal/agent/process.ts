@@ -124,6 +124,11 @@ export class Process implements Channel {
     })
   }
 
+  /** Gives its terminal another size. */
+  readonly resize = ({ columns, rows }: { readonly rows: number; readonly columns: number }): Effect.Effect<void> =>
+    // Two numbers of 16 bits, which are one of 32.
+    Effect.sync(() => this.#connection.sendU32(hostFrame.resize, 0, this.#number, (rows | (columns << 16)) >>> 0))
+
   /** Lets go of it: what runs goes on, and nobody reads or writes any more. */
   release(): void {
     this.#close(0)

@@ -1,5 +1,6 @@
 /** Commands inside: Effect's `ChildProcessSpawner` over a connection to the agent. */
 import { CallLifetime, CommandUser } from "@effect-sandbox/core/SandboxDriver"
+import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -29,6 +30,24 @@ export interface Options {
   readonly forceKillAfter?: Duration.Input | undefined
 }
 
+/** The size of a terminal, in characters. */
+export interface Size {
+  readonly rows: number
+  readonly columns: number
+}
+
+/** The terminal that a command gets, for those who offer one; `ChildProcess` has no word for it. */
+export interface Terminal extends Size {
+  /** The sizes that it has later. */
+  readonly resizes: Stream.Stream<Size> | undefined
+}
+
+/** Set around `spawn` by whoever starts a command on a terminal. Pipelines have none. */
+export const CommandTerminal = Context.Reference<Terminal | undefined>(
+  "@effect-sandbox/docker-driver/internal/CommandTerminal",
+  { defaultValue: () => undefined }
+)
+
 const shell = "/bin/sh"
 const defaultForceKillAfter = "2 seconds"
 const largestFd = 255
@@ -43,8 +62,14 @@ export const make = (options: Options): ChildProcessSpawner.ChildProcessSpawner[
 const spawn = (options: Options, command: ChildProcess.StandardCommand) =>
   Effect.uninterruptibleMask((restore) =>
     Effect.withFiber((fiber) => {
-      const streams = stdio.of(command.options)
-      const prepared = prepare(options, command, streams, fiber.getRef(CallLifetime), fiber.getRef(CommandUser))
+      const terminal = fiber.getRef(CommandTerminal)
+      // A terminal is one stream each way.
+      const streams = stdio.of(terminal === undefined ? command.options : { ...command.options, stderr: "ignore" })
+      const prepared = prepare(options, command, streams, {
+        lifetime: fiber.getRef(CallLifetime),
+        user: fiber.getRef(CommandUser),
+        terminal
+      })
       if (prepared instanceof PlatformError.PlatformError) return Effect.fail(prepared)
       const { kill, payload } = prepared
       const process = new Process(options.connection, {
@@ -56,7 +81,12 @@ const spawn = (options: Options, command: ChildProcess.StandardCommand) =>
       })
       return Effect.flatMap(
         Effect.onError(restore(process.started), () => process.kill),
-        (pid) => attach(options, command, streams, process, pid, kill)
+        (pid) => {
+          const attached = attach(options, command, streams, process, pid, kill)
+          return terminal?.resizes === undefined
+            ? attached
+            : Effect.tap(attached, Effect.forkScoped(Stream.runForEach(terminal.resizes, process.resize)))
+        }
       )
     })
   )
@@ -128,8 +158,15 @@ const prepare = (
   { environment }: Options,
   command: ChildProcess.StandardCommand,
   streams: stdio.Stdio,
-  lifetime: "sandbox" | "session",
-  user: string | undefined
+  {
+    lifetime,
+    terminal,
+    user
+  }: {
+    readonly lifetime: "sandbox" | "session"
+    readonly user: string | undefined
+    readonly terminal: Size | undefined
+  }
 ): { readonly payload: Writer; readonly kill: number } | PlatformError.PlatformError => {
   const { options } = command
   if ([options.stdin, options.stdout, options.stderr].some(isInherited)) {
@@ -161,8 +198,9 @@ const prepare = (
   const flags =
     (streams.inputs.some(({ fd }) => fd === 0) ? runFlag.stdin : 0) |
     (lifetime === "sandbox" ? runFlag.sandbox : 0) |
+    (terminal === undefined ? 0 : runFlag.terminal) |
     (streams.outputs.some(({ fd }) => fd === 1) ? 0 : runFlag.noStdout) |
-    (streams.outputs.some(({ fd }) => fd === 2) ? 0 : runFlag.noStderr)
+    (terminal !== undefined || streams.outputs.some(({ fd }) => fd === 2) ? 0 : runFlag.noStderr)
   const payload = new Writer()
     .u8(flags)
     .str(user ?? "")
@@ -171,8 +209,10 @@ const prepare = (
     .strings(env)
   payload.list(streams.additional, ({ direction, fd }) => payload.u32(fd).u8(direction))
   const noLimits = 0
-  const noTerminal = 0
-  payload.u32(noLimits).u16(noTerminal).u16(noTerminal)
+  payload
+    .u32(noLimits)
+    .u16(terminal?.rows ?? 0)
+    .u16(terminal?.columns ?? 0)
   if (payload.size > maxPayload) return refuse("ChildProcess", "spawn", command.command, "E2BIG")
   return { payload, kill }
 }

@@ -1,4 +1,4 @@
-/** A socket on the way to the real engine: it can be slow, mute, or not be there at all. */
+/** A socket on the way to the real engine: it can be slow, mute, unwilling, or not be there at all. */
 import { Effect } from "effect"
 import * as fs from "node:fs"
 import * as net from "node:net"
@@ -22,6 +22,8 @@ export interface Way {
   isMute: boolean
   /** Milliseconds by which creations of containers reach the engine later than all else. */
   creationDelay: number
+  /** Requests that are answered by an error in the engine's place, as long as it says so; the first line is looked at. */
+  refuses: (requestLine: string) => boolean
   /** Begins to listen. */
   readonly open: Effect.Effect<void>
   /** Breaks every connection, and does not listen any more. */
@@ -44,6 +46,11 @@ export const make = Effect.gen(function* () {
     let held = 0
     const later = (act: () => void) => void setTimeout(act, way.delay + held)
     from.on("data", (bytes) => {
+      if (!options.isFromEngine && way.refuses(bytes.toString("latin1").split("\r\n", 1)[0] ?? "")) {
+        const body = JSON.stringify({ message: "device or resource busy" })
+        from.write(`HTTP/1.1 500 No\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`)
+        return
+      }
       if (!options.isFromEngine && bytes.includes("/containers/create")) held = way.creationDelay
       later(() => {
         isStalled ||= options.isFromEngine && way.isMute
@@ -60,6 +67,7 @@ export const make = Effect.gen(function* () {
     delay: 0,
     isMute: false,
     creationDelay: 0,
+    refuses: () => false,
     open: Effect.callback<void>((resume) => {
       server = net.createServer({ allowHalfOpen: true }, (client) => {
         const upstream = net.connect({ path: target ?? "", allowHalfOpen: true })

@@ -6,9 +6,9 @@
 import { NodeRuntime } from "@effect/platform-node"
 import { Console, Effect } from "effect"
 import * as engine from "../packages/docker-driver/test/support/engine.ts"
-import * as images from "../packages/docker-driver/test/support/images.ts"
+import * as images from "../examples/support/images.ts"
 
-const main = Effect.forEach(["shell", "node", "scratch"] as const, (name) =>
+const main = Effect.forEach(["shell", "node", "debian", "debianNode", "scratch"] as const, (name) =>
   Effect.flatMap(images.ensure(name), (tag) => Console.log(tag))
 )
 

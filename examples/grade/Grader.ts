@@ -70,6 +70,7 @@ const check = Effect.fnUntraced(function* (
 ) {
   const sandbox = yield* Sandbox
   const prepared = yield* Effect.gen(function* () {
+    yield* endLeftovers
     // Anything may lie where these belong, also links to other places.
     yield* clear(".grade")
     yield* place(".grade/stdout", stdoutBytes)
@@ -82,6 +83,15 @@ const check = Effect.fnUntraced(function* (
   if (prepared !== undefined)
     return Verdict.failed(`what it left behind is in the way of the check: ${prepared.message}`)
   return Verdict.ofCheck(yield* sandbox.exec(program, args, checkLimits))
+})
+
+/**
+ * Ends what the submission has left running, which might change what is checked. Drivers do it at the end of the session
+ * at the latest. Only inside an isolation does "every process that I may signal" mean no others.
+ */
+const endLeftovers = Effect.gen(function* () {
+  const sandbox = yield* Sandbox
+  if (holdsHostile(sandbox.isolation.level)) yield* sandbox.exec("sh", ["-c", "kill -9 -1"], checkLimits)
 })
 
 const place = Effect.fnUntraced(function* (name: string, content: string | Uint8Array) {

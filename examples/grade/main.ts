@@ -5,6 +5,7 @@
  *     npm start -- --help              all options
  *     npm start -- --input mine.jsonl --output verdicts.jsonl
  *     npm start -- --resume            goes on where an earlier run was stopped
+ *     npm start -- --driver docker     in containers; needs a Docker engine
  *
  * The formats of both files are described in `TASKS.md`. Exit code 0 says that every verdict is the one that its task
  * names, or that every task without one was passed.
@@ -111,6 +112,8 @@ const grade = Command.make(
       PlatformError: userError,
       InvalidConfigurationError: userError,
       UnsupportedOptionError: userError,
+      DockerError: userError,
+      IngredientMissing: userError,
       EnvironmentOutageError: userError,
       EnvironmentClosedError: userError
     })

@@ -58,8 +58,8 @@ export interface ContainerOptions {
   /** A directory of the image whose content every session's workspace starts with. Default: none. */
   readonly seed?: string | undefined
   /**
-   * More places that can be written to, emptied between sessions like the workspace. Default: `/tmp`, `/var/tmp`,
-   * `/run`, and the image's volumes.
+   * Places that can be written to besides the workspace and the image's volumes, emptied between sessions like those.
+   * Default: `/tmp`, `/var/tmp`, `/run`.
    */
   readonly writable?: ReadonlyArray<string> | undefined
   /** Default: none. What sessions write to a mount stays there. */

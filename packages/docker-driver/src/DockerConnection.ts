@@ -241,7 +241,13 @@ export const resolve = Effect.fnUntraced(function* (
       return yield* findContext(found.context, "DOCKER_CONTEXT")
     }
     const file = path.join(directory ?? ".", "config.json")
-    const text = found.context === undefined && directory !== undefined ? yield* readIfThere(file) : undefined
+    // Another user's home is no reason to fail; the docker command goes on as well.
+    const text =
+      found.context === undefined && directory !== undefined
+        ? yield* Effect.tapError(readIfThere(file), (error) => Effect.logWarning(error.message)).pipe(
+            Effect.orElseSucceed(() => undefined)
+          )
+        : undefined
     if (text !== undefined) {
       const settings = yield* Schema.decodeEffect(ConfigFile)(text).pipe(
         Effect.mapError((error) => fail(file, error.message, "the JSON that the docker command writes"))

@@ -26,7 +26,7 @@ export type Source =
       readonly reference: string
       /** Default: missing. */
       readonly pull?: "missing" | "always" | "never" | undefined
-      /** `linux/amd64`, … Default: the engine's own. */
+      /** `linux/amd64`, … Default: the engine's own, and no other; say so when it can run others. */
       readonly platform?: string | undefined
       /** Default: what `docker login` has left. */
       readonly credentials?: DockerAuth.Credentials | undefined
@@ -109,6 +109,16 @@ export const make: Effect.Effect<DockerImage["Service"], never, DockerClient | P
       docker.images
         .inspect(reference)
         .pipe(Effect.catchReason("DockerError", "ImageNotFound", () => Effect.succeed(undefined)))
+
+    const checkPlatform = (source: Source, image: Model.Image) =>
+      Effect.gen(function* () {
+        if (source.platform === undefined) {
+          const { Arch, Os } = yield* docker.version
+          if (fits(image, `${Os}/${Arch}`)) return image
+          return yield* wrongPlatform(source, image, `${Os}/${Arch}, which is what the engine runs on,`)
+        }
+        return fits(image, source.platform) ? image : yield* wrongPlatform(source, image)
+      })
 
     type Publish = (progress: Progress) => Effect.Effect<void>
 
@@ -208,11 +218,7 @@ export const make: Effect.Effect<DockerImage["Service"], never, DockerClient | P
                   : importArchive(source, publish),
             options.onProgress ?? (() => Effect.void)
           )
-          .pipe(
-            Effect.flatMap((image) =>
-              fits(image, source.platform) ? Effect.succeed(image) : wrongPlatform(source, image)
-            )
-          )
+          .pipe(Effect.flatMap((image) => checkPlatform(source, image)))
     })
   }
 )
@@ -229,6 +235,8 @@ const keyOf = (source: Source): string =>
 const fits = (image: Model.Image, platform: string | undefined): boolean => {
   if (platform === undefined) return true
   const [os, architecture, variant] = platform.toLowerCase().split("/")
+  // Imported ones need not say what they are for.
+  if (image.Architecture === "") return os === image.Os.toLowerCase() || image.Os === ""
   return (
     os === image.Os.toLowerCase() &&
     (architecture === undefined || architectureOf(architecture) === architectureOf(image.Architecture)) &&
@@ -241,11 +249,15 @@ const architectures: { readonly [alias: string]: string } = { x86_64: "amd64", a
 
 const architectureOf = (name: string): string => architectures[name.toLowerCase()] ?? name.toLowerCase()
 
-const wrongPlatform = (source: Source, { Architecture, Os, Variant }: Model.Image) => {
+const wrongPlatform = (
+  source: Source,
+  { Architecture, Os, Variant }: Model.Image,
+  wanted: string = source.platform ?? ""
+) => {
   const found = [Os, Architecture, ...(Variant === undefined || Variant === null || Variant === "" ? [] : [Variant])]
   const reason = new WrongPlatform({
     image: nameOf(source),
-    wanted: source.platform ?? "",
+    wanted,
     found: found.join("/")
   })
   return Effect.fail(new DockerError({ reason }))

@@ -301,7 +301,7 @@ describe.skipIf(engine.missing !== undefined)(`a container${engine.because}`, ()
       }
       const left = (yield* docker.containers.list({ labels: [labelFilter] })).filter(({ State }) => State === "created")
       // Other tests of this file may have some at the same time, which are gone in a moment.
-      yield* Effect.forEach(left, ({ Id }) => docker.containers.wait(Id, "removed").pipe(Effect.timeout("10 seconds")))
+      yield* Effect.forEach(left, ({ Id }) => docker.containers.wait(Id, "removed").pipe(Effect.timeout("50 seconds")))
     })
   )
 
@@ -353,12 +353,17 @@ describe.skipIf(engine.missing !== undefined)(`volumes and networks${engine.beca
         Effect.ignore(docker.networks.remove(name))
       )
       assert.strictEqual((yield* failure(docker.networks.create({ name, labels }))).tag, "NameConflict")
-      const [found] = yield* docker.networks.list([labelFilter])
+      const found = (yield* docker.networks.list([labelFilter])).find(({ Name }) => Name === name)
       assert.deepStrictEqual([found?.Id, found?.Internal], [network.Id, true])
       yield* Effect.scoped(
         Effect.gen(function* () {
-          const { id } = yield* container("cat", { HostConfig: { NetworkMode: "bridge" } })
-          yield* Effect.scoped(docker.containers.attach(id))
+          // Another of our own: engines need not have a bridge.
+          const other = `${name}-other`
+          yield* Effect.acquireRelease(docker.networks.create({ name: other, labels, internal: true }), () =>
+            Effect.ignore(docker.networks.remove(other))
+          )
+          const { id } = yield* container("cat", { HostConfig: { NetworkMode: other } })
+          yield* docker.containers.attach(id)
           yield* docker.networks.connect(name, id, { aliases: ["web"] })
           yield* docker.containers.start(id)
           assert.deepStrictEqual(Object.keys((yield* docker.networks.inspect(name)).Containers), [id])

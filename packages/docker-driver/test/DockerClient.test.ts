@@ -217,6 +217,67 @@ describe("requests", () => {
   )
 })
 
+describe("a container that belongs to a scope", () => {
+  it.live("is removed by its name when nobody knows whether it was made", () =>
+    Effect.gen(function* () {
+      const engine = yield* fake.make({
+        version: "1.41",
+        handle: (request, response) => {
+          if (request.method === "DELETE") response.end()
+        }
+      })
+      const docker = yield* fake.connect(engine, { timeout: "150 millis" })
+      const made = Effect.scoped(docker.containers.scoped({ name: "web", spec: { Image: "a" } }))
+      assert.strictEqual((yield* failure(made)).tag, "TimedOut")
+      assert.deepStrictEqual(engine.requests.slice(1), [
+        "POST /v1.41/containers/create?name=web",
+        "DELETE /v1.41/containers/web?force=1&v=1"
+      ])
+    })
+  )
+
+  it.live("is made or not, but not half, when that is interrupted", () =>
+    Effect.gen(function* () {
+      const engine = yield* fake.make({
+        version: "1.41",
+        handle: (request, response) => {
+          setTimeout(() => response.end(request.method === "DELETE" ? "" : '{"Id":"1a"}'), 100)
+        }
+      })
+      const docker = yield* fake.connect(engine)
+      const made = Effect.scoped(docker.containers.scoped({ name: "web", spec: { Image: "a" } }))
+      const fiber = yield* Effect.forkChild(made)
+      yield* Effect.sleep("50 millis")
+      yield* Fiber.interrupt(fiber)
+      assert.deepStrictEqual(engine.requests.slice(1), [
+        "POST /v1.41/containers/create?name=web",
+        "DELETE /v1.41/containers/1a?force=1&v=1"
+      ])
+    })
+  )
+
+  it.live("that cannot be removed is tried a few times, and then a defect (F15, F23)", () =>
+    Effect.gen(function* () {
+      let refusals = 2
+      const engine = yield* fake.make({
+        version: "1.41",
+        handle: (request, response) => {
+          if (request.method !== "DELETE") return response.end('{"Id":"1a"}')
+          response.statusCode = refusals-- > 0 ? 500 : 204
+          return response.end('{"message":"driver failed to remove root filesystem: device or resource busy"}')
+        }
+      })
+      const docker = yield* fake.connect(engine)
+      const made = Effect.scoped(docker.containers.scoped({ name: "web", spec: { Image: "a" } }))
+      yield* made
+      assert.strictEqual(engine.requests.filter((request) => request.startsWith("DELETE")).length, 3)
+      refusals = Number.POSITIVE_INFINITY
+      const exit = yield* Effect.exit(made)
+      assert.isTrue(Exit.hasDies(exit))
+    })
+  )
+})
+
 describe("a hijacked connection", () => {
   const handOver = "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
 

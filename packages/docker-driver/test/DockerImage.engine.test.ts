@@ -121,6 +121,17 @@ describe.skipIf(engine.missing !== undefined)(`an image from a registry${engine.
       const full = `${registry.host}/${name}`
       const wrong = yield* failure(ensure(reference(full)))
       assert.strictEqual(wrong.tag, "WrongPlatform", wrong.message)
+      // One that does not say beforehand what it is for is pulled, and would not run.
+      const single = pathOf(yield* ownName("unused"))
+      const image = { files: files(), architecture: "s390x", isList: false }
+      const singles = yield* fakeRegistry.make({ images: { [single]: image } })
+      const pulled = `${singles.host}/${single}`
+      const docker = yield* DockerClient.DockerClient
+      yield* Effect.addFinalizer(() => Effect.ignore(docker.images.remove(pulled, { force: true })))
+      const unusable = yield* failure(ensure(reference(pulled)))
+      assert.strictEqual(unusable.tag, "WrongPlatform", unusable.message)
+      assert.include(unusable.message, "which is what the engine runs on")
+      assert.strictEqual((yield* ensure(reference(pulled, { platform: "linux/s390x" }))).Architecture, "s390x")
       yield* images.ensure("scratch")
       const other = yield* failure(ensure(reference(images.names.scratch, { platform: "linux/s390x", pull: "never" })))
       assert.strictEqual(other.tag, "WrongPlatform", other.message)

@@ -1,10 +1,15 @@
 /** The conversation with an agent: how it begins, what may be said in it, and how it ends. */
 import { assert, describe, it } from "@effect/vitest"
+import { SandboxId } from "@effect-sandbox/core"
 import { Effect, Exit, Fiber, Scope } from "effect"
+import { ChildProcess } from "effect/process"
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 import { make as connect } from "../src/internal/agent/connection.ts"
 import type { ConnectionEnded } from "../src/internal/agent/connectionEnd.ts"
 import { agentFrame, fatalReason, hostFrame, magic } from "../src/internal/protocol/frames.ts"
 import { Reader, Writer } from "../src/internal/protocol/payload.ts"
+import { make } from "../src/internal/agent/instance.ts"
 import { run } from "../src/internal/agent/operation.ts"
 import { connected, FakeAgent, hello, turns } from "./support/FakeAgent.ts"
 
@@ -250,6 +255,43 @@ describe("the end", () => {
         (yield* Fiber.join(ping)).description,
         "the agent could not understand the host: what is this?"
       )
+    })
+  )
+})
+
+describe("an idle connection", () => {
+  it.effect("holds little memory", () =>
+    Effect.gen(function* () {
+      setFlagsFromString("--expose-gc")
+      const collect: () => void = runInNewContext("gc")
+      const used = () => {
+        collect()
+        const { arrayBuffers, heapUsed } = process.memoryUsage()
+        return heapUsed + arrayBuffers
+      }
+      const instance = Effect.gen(function* () {
+        const agent = new FakeAgent()
+        agent.welcome()
+        const { ping, spawner } = yield* make({ sandboxId: SandboxId.make("x"), transport: agent.transport, hello })
+        agent.answer = ({ channel, payload, type }) => {
+          if (type === hostFrame.ping) agent.send(agentFrame.pong, 0, 0, payload)
+          if (type === hostFrame.run) {
+            agent.started(channel)
+            agent.exit(channel, 0)
+          }
+          if (type === hostFrame.close) agent.send(agentFrame.closed, 0, channel)
+        }
+        yield* ping
+        yield* spawner.exitCode(ChildProcess.make("true"))
+        return { ping, spawner }
+      })
+      const warm = yield* instance
+      const before = used()
+      const number = 200
+      const all = yield* Effect.forEach(Array.from({ length: number }), () => instance)
+      yield* turns(5)
+      assert.isBelow((used() - before) / number / 1024, 60)
+      yield* Effect.forEach([warm, ...all], ({ ping }) => ping)
     })
   )
 })

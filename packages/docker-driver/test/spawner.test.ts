@@ -217,6 +217,26 @@ describe("ending a command", () => {
     })
   )
 
+  it.effect("that has closed its output leaves it a moment to exit by itself", () =>
+    Effect.gen(function* () {
+      const { agent, channel, close } = yield* spawned()
+      agent.send(agentFrame.end, 1, channel)
+      yield* turns(2)
+      const closing = yield* close
+      yield* turns(5)
+      agent.exit(channel, 0)
+      yield* Fiber.join(closing)
+      assert.strictEqual((yield* agent.take(hostFrame.close)).detail, 0)
+
+      const other = yield* spawned()
+      other.agent.send(agentFrame.end, 2, other.channel)
+      yield* turns(2)
+      yield* other.close
+      yield* TestClock.adjust("100 millis")
+      assert.strictEqual(signalOf(yield* other.agent.take(hostFrame.signal)), 15)
+    })
+  )
+
   it.effect("that does not listen is forced to after a while", () =>
     Effect.gen(function* () {
       const command = ChildProcess.make("work", [], { killSignal: "SIGINT", forceKillAfter: "3 seconds" })
@@ -258,7 +278,7 @@ describe("ending a command", () => {
       const { agent, close, handle } = yield* spawned()
       const reref = yield* handle.unref
       yield* reref
-      yield* handle.unref
+      yield* Effect.asVoid(handle.unref)
       yield* Fiber.join(yield* close)
       assert.strictEqual((yield* agent.take(hostFrame.close)).detail, 0)
     })
@@ -443,7 +463,7 @@ describe("interruption", () => {
         const use = Effect.gen(function* () {
           const handle = yield* spawner.spawn(ChildProcess.make("work", [], { stdin }))
           yield* Stream.runDrain(Stream.take(handle.stdout, 1))
-          yield* Effect.never
+          return yield* Effect.never
         })
         for (let count = 0; count < 60; count++) {
           const fiber = yield* Effect.forkChild(Effect.scoped(use), { startImmediately: true })

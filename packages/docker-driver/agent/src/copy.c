@@ -66,15 +66,20 @@ int copy_data(struct operation *operation, int from, int to) {
 
 /* --- one file by path ------------------------------------------------------------------------------------------------- */
 
+/* As far as it may; what is made in `home` belongs to nobody else. */
+static void keep_owner(const struct operation *operation, int fd, const struct stat *source) {
+  if (operation->identity == AS_HOME) return;
+  if (fchown(fd, source->st_uid, source->st_gid) != 0) errno = 0;
+}
+
 static int copy_into(struct operation *operation, int from, int to, bool *is_target) {
   struct stat source, target;
   if (fstat(from, &source) != 0 || fstat(to, &target) != 0) return errno;
   *is_target = S_ISREG(target.st_mode) && (source.st_dev != target.st_dev || source.st_ino != target.st_ino);
   if (source.st_dev == target.st_dev && source.st_ino == target.st_ino) return 0;
   if (ftruncate(to, 0) != 0) return errno;
-  if (fchown(to, source.st_uid, source.st_gid) != 0) { /* as far as it may */
-  }
-  if (fchmod(to, source.st_mode & 07777) != 0) return errno;
+  keep_owner(operation, to, &source);
+  if (fchmod(to, shared(operation, source.st_mode & 07777)) != 0) return errno;
   if (S_ISDIR(source.st_mode)) return EISDIR;
   return S_ISREG(source.st_mode) ? copy_data(operation, from, to) : 0;
 }
@@ -88,7 +93,7 @@ int operation_copy_file(struct operation *operation) {
   struct stat stat;
   if (from < 0 || fstat(from, &stat) != 0) error = errno;
   if (error == 0) {
-    to = open_waiting(operation, target, O_WRONLY | O_CREAT, stat.st_mode & 07777);
+    to = open_waiting(operation, target, O_WRONLY | O_CREAT, made(operation, stat.st_mode));
     if (to < 0) {
       error = errno;
       operation->stage = STAGE_SECOND_PATH;
@@ -139,17 +144,16 @@ static int look(struct operation *operation, struct pair *pair) {
 
 static int copy_content(struct operation *operation, const struct pair *pair, int from) {
   const struct stat *source = &pair->source;
-  int to = openat(pair->to, pair->target, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, source->st_mode & 0777);
+  int to = openat(pair->to, pair->target, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, source->st_mode & 0755);
   if (to < 0) {
     operation->stage = STAGE_SECOND_PATH;
     return errno;
   }
   int error = 0;
-  if (fchown(to, source->st_uid, source->st_gid) != 0) { /* as far as it may */
-  }
+  keep_owner(operation, to, source);
   error = copy_data(operation, from, to);
   /* Afterwards, as writing takes set-user and set-group bits away. */
-  if (error == 0 && fchmod(to, source->st_mode & 07777) != 0) error = errno;
+  if (error == 0 && fchmod(to, shared(operation, source->st_mode & 07777)) != 0) error = errno;
   if (error == 0 && operation->request.times) {
     struct timespec times[2] = {source->st_atim, source->st_mtim};
     if (futimens(to, times) != 0) error = errno;
@@ -227,7 +231,7 @@ static int copy_link(struct copying *copying, const struct pair *pair, const cha
 
 /* Makes the target of a directory, unless it is there. */
 static int make_target(struct operation *operation, const struct pair *pair) {
-  if (pair->exists || mkdirat(pair->to, pair->target, 0777) == 0) return 0;
+  if (pair->exists || mkdirat(pair->to, pair->target, made(operation, 0777)) == 0) return 0;
   operation->stage = STAGE_SECOND_PATH;
   return errno;
 }
@@ -251,11 +255,11 @@ static int leave(struct copying *copying) {
   int error = walk_leave(&copying->from, &left);
   if (error != 0) return error;
   free(left);
-  bool made = walk_level(&copying->to)->keep;
+  bool is_new = walk_level(&copying->to)->keep;
   mode_t mode = walk_level(&copying->to)->mode;
   error = walk_leave(&copying->to, &left);
   if (error != 0) return error;
-  if (made && fchmodat(walk_level(&copying->to)->fd, left, mode, 0) != 0) error = errno;
+  if (is_new && fchmodat(walk_level(&copying->to)->fd, left, shared(copying->operation, mode), 0) != 0) error = errno;
   free(left);
   return error;
 }
@@ -297,7 +301,7 @@ static int copy_tree(struct copying *copying, const struct pair *pair) {
     int to = open(pair->target, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     error = to < 0 ? errno : walk_begin_path(&copying->to, to);
     if (error == 0) error = copy_below(copying);
-    if (error == 0 && !pair->exists && chmod(pair->target, pair->source.st_mode & 07777) != 0) error = errno;
+    if (error == 0 && !pair->exists && chmod(pair->target, shared(copying->operation, pair->source.st_mode & 07777)) != 0) error = errno;
     walk_end(&copying->to);
   }
   walk_end(&copying->from);

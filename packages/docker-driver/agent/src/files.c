@@ -166,6 +166,37 @@ void operation_finish(struct operation *operation, int error) {
 
 static int perform(struct operation *);
 
+static bool is_in_home(const struct operation *operation) {
+  const struct file_request *request = &operation->request;
+  switch (request->operation) {
+    case FILE_WATCH:
+      return false;
+    case FILE_RENAME:
+    case FILE_LINK:
+    case FILE_SYMLINK:
+    case FILE_COPY:
+    case FILE_COPYFILE:
+      return places_in_home(request->second);
+    default:
+      return request->path != NULL && places_in_home(request->path);
+  }
+}
+
+static int perform_as(struct operation *operation, enum identity identity) {
+  operation->identity = identity;
+  operation->stage = STAGE_OPERATION;
+  return act_as(identity) ? perform(operation) : EPERM;
+}
+
+/* What the sandbox does in `home` is done as its owner; as the user what that may not: what commands have made there. */
+static int attempt(struct operation *operation) {
+  if (!operation->sandbox) return perform_as(operation, AS_SESSION);
+  if (!is_in_home(operation)) return perform_as(operation, AS_SANDBOX);
+  int error = perform_as(operation, AS_HOME);
+  bool may_not = (error == EACCES || error == EPERM) && !operation->began;
+  return may_not ? perform_as(operation, AS_SANDBOX) : error;
+}
+
 static void run(struct job *job) {
   struct operation *operation = (struct operation *)job;
   pthread_mutex_lock(&table.lock);
@@ -174,7 +205,7 @@ static void run(struct job *job) {
   pthread_mutex_unlock(&table.lock);
 
   int error = ECANCELED;
-  if (!is_cancelled(operation)) error = act_as(identity_of(operation)) ? perform(operation) : EPERM;
+  if (!is_cancelled(operation)) error = attempt(operation);
   if (operation->watch != NULL) {
     if (error == 0) {
       pthread_mutex_lock(&table.lock);
@@ -195,7 +226,10 @@ static void end_watch(struct job *job) {
   operation_finish(operation, ECANCELED);
 }
 
-void files_start(void) { workers_start(); }
+void files_start(void) {
+  umask(0); /* which depends on where something is made; commands get theirs when they start */
+  workers_start();
+}
 
 void files_request(uint32_t channel, uint8_t detail, const uint8_t *payload, size_t length) {
   struct operation *operation = allocate_zeroed(sizeof *operation);
@@ -514,9 +548,9 @@ static int make_temporary(struct operation *operation) {
     char *absolute = path_absolute(path);
     int error;
     if (request->directory) {
-      error = result(mkdir(absolute, 0700));
+      error = result(mkdir(absolute, made(operation, 0700)));
     } else {
-      int fd = open(absolute, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+      int fd = open(absolute, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, made(operation, 0600));
       error = result(fd);
       if (fd >= 0) close(fd);
     }
@@ -529,7 +563,7 @@ static int make_temporary(struct operation *operation) {
 }
 
 static int open_handle(struct operation *operation, const char *path) {
-  int fd = open_waiting(operation, path, flags_of(operation->request.flags), operation->request.mode & 07777);
+  int fd = open_waiting(operation, path, flags_of(operation->request.flags), made(operation, operation->request.mode));
   if (fd < 0) return errno;
   uint32_t handle = handle_make(fd, operation->sandbox);
   if (handle == 0) {
@@ -613,8 +647,8 @@ static int with_path(struct operation *operation, const char *path) {
     case FILE_ACCESS:
       return check_access(operation, path, request->mode);
     case FILE_MKDIR:
-      if (request->recursive) return make_directories(operation, path, request->mode & 07777);
-      return result(mkdir(path, request->mode & 07777));
+      if (request->recursive) return make_directories(operation, path, request->mode);
+      return result(mkdir(path, made(operation, request->mode)));
     case FILE_READLINK:
       return read_link(operation, path);
     case FILE_REALPATH: {
@@ -690,8 +724,7 @@ static int perform(struct operation *operation) {
     case FILE_DOWNLOAD:
       return operation_download(operation);
     case FILE_UPLOAD:
-      request->flags = (uint32_t)flags_of(request->flags);
-      return operation_upload(operation);
+      return operation_upload(operation, flags_of(request->flags));
     case FILE_WATCH:
       return operation_watch(operation);
     default:

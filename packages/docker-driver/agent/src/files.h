@@ -32,7 +32,12 @@ void workers_tick(void);
 /* A thread of its own, with the signals blocked. */
 bool thread_make(void *(*main)(void *), void *argument);
 
-enum identity { AS_ROOT, AS_SESSION, AS_SANDBOX };
+/*
+ * The user; the user with the sandbox's group; and who owns what the sandbox makes in `home`, so that the user, as whom
+ * sessions act, does not.
+ */
+enum identity { AS_ROOT, AS_SESSION, AS_SANDBOX, AS_HOME };
+enum { HOME_OWNER = SANDBOX_GROUP };
 /* Lets this thread, and no other, act with the rights of the user; false when the system does not let it. */
 bool act_as(enum identity);
 
@@ -72,6 +77,8 @@ struct operation {
   pthread_t thread;
   uint32_t channel;
   bool sandbox;
+  enum identity identity;
+  bool began; /* something of the streams was sent or taken */
   struct file_request request;
   atomic_bool cancelled;
 
@@ -92,9 +99,12 @@ struct operation {
 static inline bool is_cancelled(struct operation *operation) {
   return atomic_load_explicit(&operation->cancelled, memory_order_relaxed);
 }
-static inline enum identity identity_of(const struct operation *operation) {
-  return operation->sandbox ? AS_SANDBOX : AS_SESSION;
+/* In `home` the group of those who act for the sandbox may do what the owner may. */
+static inline mode_t shared(const struct operation *operation, mode_t mode) {
+  return operation->identity == AS_HOME ? mode | (mode & 0700) >> 3 : mode;
 }
+/* The mode of what is made: the process has no umask. */
+static inline mode_t made(const struct operation *operation, mode_t mode) { return shared(operation, mode & 07755); }
 void reply_u32(struct operation *, uint32_t);
 void reply_u64(struct operation *, uint64_t);
 /* Takes the bytes over. */
@@ -204,7 +214,7 @@ int stream_send(struct operation *, const void *bytes, size_t length);
 /* Returns what to keep: bytes that came in; NULL at the end, or when cancelled. */
 struct chunk *stream_take(struct operation *);
 int operation_download(struct operation *);
-int operation_upload(struct operation *);
+int operation_upload(struct operation *, int flags);
 int operation_mkstream(struct operation *);
 
 /* --- places (places.c), and what else a session can change (kept.c) ------------------------------------------------------ */
@@ -214,14 +224,20 @@ struct left {
   char *names;
   size_t count;
 };
+/* Whether a path leads into `home`, as text. */
+bool places_in_home(const char *path);
 /* `name` may be empty, and `error` 0. */
 void left_add(struct left *, const char *path, const char *name, int error);
 /* Opens a directory by an absolute path that leads through no link. */
 int directory_open(const char *path);
 /* Whether something is mounted at a name, or at a descriptor with an empty name, that is in a file system. */
 bool is_mount(int directory, const char *name, dev_t around);
-/* Changes the mode of what a descriptor stands for, also if it was opened with O_PATH; gives errno. */
+/*
+ * Change what a descriptor stands for that was opened with O_PATH, whatever its name leads to meanwhile; give errno. The
+ * mode of a link cannot be changed.
+ */
 int change_mode(int fd, mode_t mode);
+int change_owner(int fd, uid_t uid, gid_t gid, int directory, const char *name);
 bool has_attributes(int fd);
 void remove_attributes(int fd);
 

@@ -199,7 +199,7 @@ static int restore_device(int directory, const struct device *device) {
   }
   int error = 0;
   bool is_owner_same = stat.st_uid == device->stat.st_uid && stat.st_gid == device->stat.st_gid;
-  if (!is_owner_same && fchownat(fd, "", device->stat.st_uid, device->stat.st_gid, AT_EMPTY_PATH) != 0) error = errno;
+  if (!is_owner_same) error = change_owner(fd, device->stat.st_uid, device->stat.st_gid, directory, device->name);
   bool is_mode_same = is_owner_same && stat.st_mode == device->stat.st_mode;
   if (error == 0 && device->target == NULL && !is_mode_same) error = change_mode(fd, device->stat.st_mode & 07777);
   close(fd);

@@ -45,11 +45,11 @@ static void handle(const struct frame *frame) {
 }
 
 static void input_ready(struct source *source, uint32_t events) {
-  (void)events;
   /* A host that only asks and never listens is made to wait. */
   if (queue_size() >= QUEUE_STOP) {
     queue_flush();
     if (queue_size() >= QUEUE_STOP) {
+      if ((events & EPOLLHUP) != 0) leave(0);
       queue_pause(source);
       return;
     }

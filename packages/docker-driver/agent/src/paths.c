@@ -127,7 +127,7 @@ int make_directories(struct operation *operation, const char *path, mode_t mode)
     char next[PATH_MAX];
     memcpy(next, path, end);
     next[end] = 0;
-    if (mkdir(next, mode) == 0) continue;
+    if (mkdir(next, made(operation, mode)) == 0) continue;
     int error = errno;
     if (error == ENOENT) {
       size_t above = end;

@@ -40,6 +40,16 @@ static struct {
   atomic_bool sandbox_acted;
 } all;
 
+bool places_in_home(const char *path) {
+  if (all.home == NULL) return false;
+  char *resolved = path_resolve(settings.workdir, path);
+  char *home = path_resolve("/", settings.home);
+  bool within = path_within(home, resolved) || path_within(all.home, resolved);
+  free(home);
+  free(resolved);
+  return within;
+}
+
 void places_sandbox_acts(void) { atomic_store(&all.sandbox_acted, true); }
 
 static char *problem(const char *what, const char *path, int error) {
@@ -278,7 +288,7 @@ static char *prepare_home(void) {
   int error = make_real(settings.home, &all.home);
   if (error != 0) return problem("make", settings.home, error);
   int fd = directory_open(all.home);
-  if (fd < 0 || fchown(fd, 0, SANDBOX_GROUP) != 0 || fchmod(fd, 02775) != 0) error = errno;
+  if (fd < 0 || fchown(fd, HOME_OWNER, SANDBOX_GROUP) != 0 || fchmod(fd, 02775) != 0) error = errno;
   if (fd >= 0) close(fd);
   return error == 0 ? NULL : problem("prepare", settings.home, error);
 }
@@ -461,11 +471,22 @@ static void remove_objects(struct left *left) {
 
 /* --- home ---------------------------------------------------------------------------------------------------------------------------------- */
 
-/* By a descriptor that stands for the thing itself, whatever its name leads to meanwhile. */
 int change_mode(int fd, mode_t mode) {
   char path[64];
   snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
   return chmod(path, mode) == 0 ? 0 : errno;
+}
+
+int change_owner(int fd, uid_t uid, gid_t gid, int directory, const char *name) {
+  if (fchownat(fd, "", uid, gid, AT_EMPTY_PATH) == 0) return 0;
+  if (errno != EBADF) return errno;
+  /* gVisor changes nothing by such a descriptor itself. */
+  struct stat stat;
+  if (fstat(fd, &stat) != 0) return errno;
+  char path[64];
+  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  int changed = S_ISLNK(stat.st_mode) ? fchownat(directory, name, uid, gid, AT_SYMLINK_NOFOLLOW) : chown(path, uid, gid);
+  return changed == 0 ? 0 : errno;
 }
 
 /* What the owner may do, the group of those who act for the sandbox may do afterwards. */
@@ -481,9 +502,11 @@ static int take_over(int directory, const char *name) {
   int error = fstat(fd, &stat) == 0 ? 0 : errno;
   /* A file of a third person that also has a name elsewhere is not taken away from there. */
   bool is_foreign = error == 0 && stat.st_uid != settings.uid && !S_ISDIR(stat.st_mode) && stat.st_nlink > 1;
-  if (error == 0 && stat.st_uid != 0 && !is_foreign) {
-    if (fchownat(fd, "", 0, SANDBOX_GROUP, AT_EMPTY_PATH) != 0) error = errno;
-    else if (!S_ISLNK(stat.st_mode)) error = change_mode(fd, shared_mode(&stat));
+  /* What the image has there is root's, unless sessions are root. */
+  bool is_kept = stat.st_uid == HOME_OWNER || (stat.st_uid == 0 && settings.uid != 0);
+  if (error == 0 && !is_kept && !is_foreign) {
+    error = change_owner(fd, HOME_OWNER, SANDBOX_GROUP, directory, name);
+    if (error == 0 && !S_ISLNK(stat.st_mode)) error = change_mode(fd, shared_mode(&stat));
   }
   close(fd);
   return error;
@@ -513,7 +536,7 @@ static int take_over_below(struct walk *walk) {
   }
 }
 
-/* Gives what the sandbox has made in `home` to root, so that sessions cannot change it. */
+/* Gives what the sandbox's commands have made in `home` to its owner, so that sessions cannot change it. */
 static char *restore_home(void) {
   if (all.home == NULL || !atomic_exchange(&all.sandbox_acted, false)) return NULL;
   int error = 0;
@@ -521,7 +544,7 @@ static char *restore_home(void) {
     int fd = directory_open(all.home);
     if (fd < 0) return problem("open", all.home, errno);
     error = 0;
-    if (fchown(fd, 0, SANDBOX_GROUP) != 0 || fchmod(fd, 02775) != 0) error = errno;
+    if (fchown(fd, HOME_OWNER, SANDBOX_GROUP) != 0 || fchmod(fd, 02775) != 0) error = errno;
     struct walk walk;
     int begun = walk_begin(&walk, fd);
     if (error == 0) error = begun == 0 ? take_over_below(&walk) : begun;

@@ -11,7 +11,7 @@
 #define STREAM_CREDIT 262144u
 #define READ_MAX 1048576u
 
-/* Owns `home`; whoever acts for the sandbox rather than for a session has it as an additional group. */
+/* User and group that own `home`; whoever acts for the sandbox rather than for a session has the group as well. */
 #define SANDBOX_GROUP 64999u
 
 enum frame_type {

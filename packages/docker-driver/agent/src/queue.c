@@ -180,8 +180,8 @@ void queue_flush(void) {
 }
 
 void queue_pause(struct source *source) {
-  /* The end of the input is still seen: a hang-up is always told, and then there is no more to wait for. */
-  loop_unwatch(source);
+  /* A hang-up is told all the same. */
+  loop_watch(source, 0);
   paused = source;
 }
 

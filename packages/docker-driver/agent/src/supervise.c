@@ -297,24 +297,50 @@ static int64_t now(void) {
   return (int64_t)time.tv_sec * SECOND + time.tv_nsec;
 }
 
+/* Kills our children, as far as the system tells them (CONFIG_PROC_CHILDREN). */
+static bool kill_children(void) {
+  char bytes[4096];
+  int fd = open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  ssize_t got = read(fd, bytes, sizeof bytes - 1);
+  close(fd);
+  if (got < 0) return false;
+  bytes[got] = 0;
+  for (const char *at = bytes; *at >= '0' && *at <= '9';) {
+    pid_t pid = 0;
+    for (; *at >= '0' && *at <= '9'; at++) pid = pid * 10 + (*at - '0');
+    /* Only a number with a space behind it is whole. */
+    if (*at != ' ') break;
+    kill(pid, SIGKILL);
+    at++;
+  }
+  return true;
+}
+
 static _Noreturn void kill_all(struct watched *watched) {
   sigset_t children;
   sigemptyset(&children);
   sigaddset(&children, SIGCHLD);
   struct processes processes = {0};
-  /* Mostly the group is all there is, and gone before we would have had a look at all processes. */
   if (!watched->exited) kill(-watched->command, SIGKILL);
-  int64_t patience = SECOND / 500, next = now() + patience;
+  /*
+   * With each that ends its children become ours, so mostly this gets at all of them. The look at all processes there are
+   * is for those that fork, and would take its time if many supervisors had it at once.
+   */
+  bool told = true;
+  int64_t patience = SECOND / 10, next = now() + patience;
   while (reap(watched)) {
+    told = told && kill_children();
     int64_t left = next - now();
-    if (left > 0) {
+    if (left > 0 && told) {
       sigtimedwait(&children, NULL, &(struct timespec){0, (long)left});
       continue;
     }
     processes_kill(&processes, getpid(), NULL, 0);
     if (!watched->exited) kill(watched->command, SIGKILL);
-    if (patience < SECOND / 10) patience *= 2;
+    if (patience < SECOND / 2) patience *= 2;
     next = now() + patience;
+    if (!told) sigtimedwait(&children, NULL, &(struct timespec){0, SECOND / 500});
   }
   _exit(0);
 }

@@ -27,6 +27,7 @@ int stream_send(struct operation *operation, const void *bytes, size_t length) {
   for (const uint8_t *at = bytes; length > 0;) {
     size_t size = wait_for_room() ? take_credit(operation, length) : 0;
     if (size == 0) return ECANCELED;
+    operation->began = true;
     struct part part = {at, size};
     send_frame(FRAME_DATA_OUT, 1, operation->channel, &part, 1);
     at += size;
@@ -42,6 +43,7 @@ struct chunk *stream_take(struct operation *operation) {
   }
   struct chunk *chunk = is_cancelled(operation) ? NULL : operation->first;
   if (chunk != NULL) {
+    operation->began = true;
     operation->first = chunk->next;
     if (operation->first == NULL) operation->last = &operation->first;
   }
@@ -120,9 +122,9 @@ static int receive(struct operation *operation, int fd) {
   return 0;
 }
 
-int operation_upload(struct operation *operation) {
+int operation_upload(struct operation *operation, int flags) {
   const struct file_request *request = &operation->request;
-  int fd = open_waiting(operation, request->path, (int)request->flags, request->mode & 07777);
+  int fd = open_waiting(operation, request->path, flags, made(operation, request->mode));
   if (fd < 0) return errno;
   int error = receive(operation, fd);
   close(fd);

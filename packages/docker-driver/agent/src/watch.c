@@ -360,7 +360,7 @@ int operation_watch(struct operation *operation) {
   if (fstatat(AT_FDCWD, request->path, &stat, 0) != 0) return errno;
   struct watch *watch = allocate_zeroed(sizeof *watch);
   watch->channel = operation->channel;
-  watch->identity = identity_of(operation);
+  watch->identity = operation->identity;
   watch->recursive = request->recursive && S_ISDIR(stat.st_mode);
   watch->path = text("%s", request->path);
   operation->watch = watch;

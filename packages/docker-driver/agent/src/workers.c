@@ -38,6 +38,9 @@ static struct {
   bool waking;
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .last = &pool.first};
 
+/* The system has no user of the file system alone: see below. */
+static atomic_bool only_effective;
+
 static struct timespec in_millis(long millis) {
   struct timespec at;
   clock_gettime(CLOCK_MONOTONIC, &at);
@@ -114,8 +117,7 @@ void workers_submit(struct job *job) {
   pool.last = &job->next;
   pool.queued++;
   if (pool.queued > pool.idle) {
-    if (pool.threads < QUICKLY) grow();
-    else pthread_cond_signal(&pool.keeper);
+    if (pool.threads >= QUICKLY || !grow()) pthread_cond_signal(&pool.keeper);
   }
   pthread_cond_signal(&pool.work);
   pthread_mutex_unlock(&pool.lock);
@@ -199,6 +201,7 @@ static void *keep(void *unused) {
 static void nothing(int signal) { (void)signal; }
 
 void workers_start(void) {
+  atomic_store(&only_effective, syscall(SYS_setfsuid, -1) < 0);
   pthread_condattr_t monotonic;
   pthread_condattr_init(&monotonic);
   pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -220,33 +223,51 @@ void workers_start(void) {
 /*
  * By system calls of this thread alone: the functions of libc change all threads. Once the file system's user is not root,
  * the kernel takes the capabilities that bear on files away, until it is root again.
+ *
+ * gVisor does not know that user. There the effective user has to do, which costs all capabilities meanwhile.
  */
 static bool set_groups(const gid_t *groups, size_t count, gid_t gid) {
   if (syscall(SYS_setgroups, count, groups) != 0) return false;
+  if (atomic_load(&only_effective)) return syscall(SYS_setresgid, -1, gid, -1) == 0;
   syscall(SYS_setfsgid, gid);
   return (gid_t)syscall(SYS_setfsgid, -1) == gid;
 }
 
 static bool set_user(uid_t uid) {
+  if (atomic_load(&only_effective)) return syscall(SYS_setresuid, -1, uid, -1) == 0;
   syscall(SYS_setfsuid, uid);
   return (uid_t)syscall(SYS_setfsuid, -1) == uid;
 }
 
+/* Root, too, acts without capabilities, as its commands do. They stay permitted, so that they can be had again. */
+static bool set_capabilities(bool effective) {
+  struct { uint32_t version; int thread; } header = {.version = 0x20080522}; /* _LINUX_CAPABILITY_VERSION_3 */
+  struct { uint32_t effective, permitted, inheritable; } sets[2];
+  if (syscall(SYS_capget, &header, sets) != 0) return false;
+  for (int index = 0; index < 2; index++) sets[index].effective = effective ? sets[index].permitted : 0;
+  return syscall(SYS_capset, &header, sets) == 0;
+}
+
+static bool become_root(void) { return set_user(0) && set_capabilities(true) && set_groups(NULL, 0, 0); }
+
 bool act_as(enum identity wanted) {
   static _Thread_local enum identity now = AS_ROOT;
-  if (wanted == now || geteuid() != 0) return true;
+  if (wanted == now || getuid() != 0) return true;
   if (now != AS_ROOT) {
-    if (!set_user(0) || !set_groups(NULL, 0, 0)) return false;
+    if (!become_root()) return false;
     now = AS_ROOT;
   }
   if (wanted == AS_ROOT) return true;
   size_t count = settings.group_count;
-  gid_t *groups = allocate((count + 1) * sizeof *groups);
+  gid_t *groups = allocate((count + 2) * sizeof *groups);
   for (size_t index = 0; index < count; index++) groups[index] = settings.groups[index];
-  if (wanted == AS_SANDBOX) groups[count++] = SANDBOX_GROUP;
-  bool changed = set_groups(groups, count, settings.gid) && set_user(settings.uid);
+  if (wanted != AS_SESSION) groups[count++] = SANDBOX_GROUP;
+  if (wanted == AS_HOME) groups[count++] = settings.gid;
+  uid_t uid = wanted == AS_HOME ? HOME_OWNER : settings.uid;
+  gid_t gid = wanted == AS_HOME ? SANDBOX_GROUP : settings.gid;
+  bool changed = set_groups(groups, count, gid) && set_user(uid) && (uid != 0 || set_capabilities(false));
   free(groups);
   if (changed) now = wanted;
-  else if (!set_user(0) || !set_groups(NULL, 0, 0)) die("cannot go back to root");
+  else if (!become_root()) die("cannot go back to root");
   return changed;
 }

@@ -247,10 +247,18 @@ static int shell(const char *format, ...) {
   va_start(list, format);
   vsnprintf(command, sizeof command, format, list);
   va_end(list);
-  char *whole = text("cd %s/work && { %s; }", directory, command);
+  char *whole = text("umask 022; cd %s/work && { %s; }", directory, command);
   int status = system(whole);
   free(whole);
   return WEXITSTATUS(status);
+}
+/* Whether something has this owner, group and mode. */
+static bool like(const char *name, unsigned uid, unsigned gid, unsigned mode) {
+  char *path = text("%s/work/%s", directory, name);
+  struct stat stat;
+  bool found = lstat(path, &stat) == 0;
+  free(path);
+  return found && stat.st_uid == uid && stat.st_gid == gid && (stat.st_mode & 07777) == mode;
 }
 static void pause_millis(long millis) {
   struct timespec time = {millis / 1000, millis % 1000 * 1000000};
@@ -569,8 +577,8 @@ static void test_watches(void) {
 static void test_resets(void) {
   CHECK(reset());
   CHECK(shell("ls -A | tr '\\n' ' ' | grep -qx 'seeded '") == 0);
-  CHECK(shell("[ $(stat -c %%u:%%g:%%a seeded/exec) = 1234:1235:751 ] && [ $(stat -c %%Y seeded/exec) = 1000 ]") == 0);
-  CHECK(shell("[ $(readlink seeded/link) = exec ] && [ $(stat -c %%u:%%a seeded/dir) = 1234:500 ]") == 0);
+  CHECK(like("seeded/exec", 1234, 1235, 0751) && like("seeded/dir", 1234, 1235, 0500));
+  CHECK(shell("[ $(readlink seeded/link) = exec ] && [ seeded/exec -ot / ]") == 0);
   make_deep("deep", 3000);
   shell("mkdir -p a/b 'new\nline' $(printf '\\377'); touch a/b/file; ln -s / root; mkfifo pipe; chmod 0 a/b a; chown -R 1234 .; chmod 0 .;"
         "chown 0 seeded; mkdir -p ../tmp/x; echo y >../tmp/x/y");
@@ -604,7 +612,7 @@ static void test_resets(void) {
   CHECK(shell("ls -A ../tmp | grep -q .") == 1);
   CHECK(getxattr(work, "user.x", NULL, 0) < 0);
   free(work);
-  CHECK(shell("[ $(stat -c %%u:%%g:%%a .) = 1234:1235:755 ]") == 0);
+  CHECK(like(".", 1234, 1235, 0755));
   /* Another thing in its place, and a link to somewhere else. */
   shell("mkdir ../outside ../outside/kept; cd ..; mv work tmp/away; ln -s outside work");
   CHECK(reset());
@@ -625,11 +633,20 @@ static void test_resets(void) {
   uint32_t up = ask_as(1, FILE_UPLOAD, "suu", file, 01101u, 0640u);
   files_end(up, 0);
   CHECK(result(up) == 0);
-  shell("ln -s /etc/passwd ../home/link; chown -h 1234 ../home/link");
+  CHECK(DO(FILE_CHMOD, "su", file, 0777u) == EACCES && DO(FILE_TRUNCATE, "sq", file, (uint64_t)0) == EACCES);
+  CHECK(result(ask_as(1, FILE_CHMOD, "su", file, 0660u)) == 0);
+  /* What commands of the sandbox have made is theirs until the next reset, and can be changed and removed. */
+  shell("ln -s /etc/passwd ../home/link; mkdir -m 755 ../home/own; echo x >../home/own/x; echo x >../home/own/y;"
+        "chown -hR 1234:64999 ../home/link ../home/own");
+  char *own = text("%s/home/own/x", directory);
+  CHECK(result(ask_as(1, FILE_TRUNCATE, "sq", own, (uint64_t)0)) == 0 && result(ask_as(1, FILE_REMOVE, "sbb", own, 0, 0)) == 0);
+  CHECK(result(ask_as(1, FILE_COPY, "ssbb", "seeded", in_home, 0, 0)) == 0 && DO(FILE_LIST, "sb", in_home, 0) == EACCES);
+  free(own);
   CHECK(reset());
-  CHECK(shell("[ $(stat -c %%u:%%g:%%a ../home/deep/er) = 0:64999:2775 ]") == 0);
-  CHECK(shell("[ $(stat -c %%u:%%g:%%a ../home/deep/er/file) = 0:64999:660 ]") == 0);
-  CHECK(shell("[ $(stat -c %%u:%%g ../home/link) = 0:64999 ] && [ $(stat -c %%a /etc/passwd) = 644 ]") == 0);
+  CHECK(like("../home/deep/er", SANDBOX_GROUP, SANDBOX_GROUP, 02770));
+  CHECK(like("../home/deep/er/file", SANDBOX_GROUP, SANDBOX_GROUP, 0660));
+  CHECK(like("../home/own", SANDBOX_GROUP, SANDBOX_GROUP, 02775) && like("../home/own/y", SANDBOX_GROUP, SANDBOX_GROUP, 0664));
+  CHECK(like("../home/link", SANDBOX_GROUP, SANDBOX_GROUP, 0777) && like("../../../../../../../../etc/passwd", 0, 0, 0644));
   CHECK(DO(FILE_REMOVE, "sbb", file, 0, 0) == EACCES);
   CHECK(result(ask_as(1, FILE_REMOVE, "sbb", file, 0, 0)) == 0);
   free(in_home);
@@ -682,7 +699,7 @@ int main(int count, char **arguments) {
       .seeds = seeds,
       .seed_count = 1,
   };
-  char *prepare = text("cd %s && rm -rf work tmp home image outside && mkdir -m 1777 tmp && mkdir -p image/dir && "
+  char *prepare = text("umask 022; cd %s && rm -rf work tmp home image outside && mkdir -m 1777 tmp && mkdir -p image/dir && "
                        "touch -d @1000 image/exec && chmod 751 image/exec && ln -s exec image/link && chmod 500 image/dir",
                        directory);
   if (system(prepare) != 0) return 1;
@@ -693,8 +710,8 @@ int main(int count, char **arguments) {
     printf("prepare: %s\n", problem);
     return 1;
   }
-  CHECK(shell("[ $(stat -c %%u:%%a .) = 1234:755 ] && [ $(stat -c %%u:%%g:%%a ../home) = 0:64999:2775 ]") == 0);
-  CHECK(shell("[ $(stat -c %%u:%%a ../tmp) = 0:1777 ]") == 0);
+  CHECK(like(".", 1234, 1235, 0755) && like("../home", SANDBOX_GROUP, SANDBOX_GROUP, 02775));
+  CHECK(like("../tmp", 0, 0, 01777));
   static const struct { const char *name; void (*run)(void); } tests[] = {
       {"names", test_names},     {"lists", test_lists},   {"remove", test_remove}, {"deep", test_deep},
       {"copies", test_copies},   {"handles", test_handles}, {"streams", test_streams}, {"fifos", test_fifos},

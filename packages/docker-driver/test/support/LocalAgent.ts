@@ -24,6 +24,7 @@ export const binary: string | undefined = [
   path.join(agentDirectory, "prebuilt", `agent-${architectures[process.arch]}`)
 ].find((candidate) => candidate !== undefined && fs.existsSync(candidate))
 
+/** Not of interprocess communication: by that the agent knows that shared memory and devices are not its own to clear. */
 const namespaces = ["--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
 
 /** What only the sandbox itself sees: a file system of its own over a directory that every Linux has. */

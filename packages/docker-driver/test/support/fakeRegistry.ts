@@ -15,6 +15,8 @@ export interface FakeRegistry {
 
 export interface FakeImage {
   readonly architecture?: string
+  /** Whether there is a list of manifests by platform, or just one that says nothing of its own. Default: a list. */
+  readonly isList?: boolean
   readonly files: { readonly [path: string]: string }
   readonly labels?: { readonly [name: string]: string }
 }
@@ -36,8 +38,13 @@ const json = (type: string, value: unknown) => blob(type, Buffer.from(JSON.strin
 
 const describe = ({ bytes, digest, type }: Blob) => ({ mediaType: type, size: bytes.length, digest })
 
-/** The blobs of an image, of which the last is a list of manifests. */
-const build = ({ architecture = process.arch === "arm64" ? "arm64" : "amd64", files, labels = {} }: FakeImage) =>
+/** The blobs of an image, of which the last is what its name leads to. */
+const build = ({
+  architecture = process.arch === "arm64" ? "arm64" : "amd64",
+  files,
+  isList = true,
+  labels = {}
+}: FakeImage) =>
   Effect.gen(function* () {
     const entries = Object.entries(files).map(([path, content]) => Tar.file(path, content, { mode: 0o755 }))
     const chunks = yield* Stream.fromIterable(entries).pipe(
@@ -62,7 +69,8 @@ const build = ({ architecture = process.arch === "arm64" ? "arm64" : "amd64", fi
       layers
     })
     const manifests = [{ ...describe(manifest), platform: { os: "linux", architecture } }]
-    return [layer, config, manifest, json(listType, { schemaVersion: 2, mediaType: listType, manifests })]
+    const list = json(listType, { schemaVersion: 2, mediaType: listType, manifests })
+    return isList ? [layer, config, manifest, list] : [layer, config, manifest]
   })
 
 /** Serves images by `name:tag`; with `user`, only to those who know the password. */

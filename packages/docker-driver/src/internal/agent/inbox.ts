@@ -65,6 +65,11 @@ export class Inbox {
     return true
   }
 
+  /** Whether nothing more comes. */
+  get hasEnded(): boolean {
+    return this.#end !== undefined
+  }
+
   /** Nothing more comes. What is there can still be taken. */
   close(end: Effect.Effect<never, PlatformError | Cause.Done>): void {
     if (this.#end !== undefined) return

@@ -32,6 +32,9 @@ export interface Options<A> {
   readonly onEvent?: ((kind: number, name: string) => void) | undefined
 }
 
+/** Longer than any step of an operation takes, and much shorter than what hangs. */
+const abandonLimit = "10 seconds"
+
 /** The stream towards the agent. */
 const upwards = 0
 /** The stream from it. */
@@ -83,7 +86,10 @@ export class Operation<A> implements Channel {
     return this.#exit ?? Deferred.await(this.#done)
   }
 
-  /** Gives it up, and waits until nothing of it goes on. What had been answered meanwhile is in `exit`. */
+  /**
+   * Gives it up, and waits until nothing of it goes on, or the agent does not answer (F3). What had been answered
+   * meanwhile is in `exit`.
+   */
   get abandon(): Effect.Effect<void> {
     return Effect.suspend(() => {
       if (this.#exit !== undefined) return Effect.void
@@ -91,7 +97,7 @@ export class Operation<A> implements Channel {
         this.#isAbandoned = true
         this.#connection.send(hostFrame.close, 0, this.#number)
       }
-      return Effect.asVoid(Effect.exit(Deferred.await(this.#done)))
+      return Effect.asVoid(Effect.timeoutOption(Effect.exit(Deferred.await(this.#done)), abandonLimit))
     })
   }
 
@@ -157,7 +163,7 @@ export class Operation<A> implements Channel {
 
 /** Runs an operation that has no streams. Whoever is interrupted waits until nothing of it goes on. */
 export const run = <A>(connection: Connection, options: Options<A>): Effect.Effect<A, Failure> =>
-  Effect.suspend(() => {
+  Effect.uninterruptibleMask((restore) => {
     const operation = new Operation(connection, options)
-    return Effect.onInterrupt(operation.await, () => operation.abandon)
+    return Effect.onInterrupt(restore(operation.await), () => operation.abandon)
   })

@@ -33,6 +33,8 @@ export interface End {
 }
 
 const sigkill = 9
+/** How long the exit of a command can come after the end of its output. */
+const exitGrace = "100 millis"
 /** How long the rest of a process group that was not, or cannot be, killed is waited for. */
 const groupGrace = "1 second"
 
@@ -93,6 +95,15 @@ export class Process implements Channel {
 
   get hasEnded(): boolean {
     return this.#exit !== undefined
+  }
+
+  /** Waits a moment for the end of a command that has closed its output, as it does when it exits. */
+  get settled(): Effect.Effect<void> {
+    return Effect.suspend(() =>
+      this.hasEnded || ![1, 2].some((fd) => this.outputs.get(fd)?.hasEnded)
+        ? Effect.void
+        : Effect.asVoid(Effect.timeoutOption(Effect.exit(this.exitCode), exitGrace))
+    )
   }
 
   /** Ends its process group, first politely. Without `forceAfter` it may take for ever. */

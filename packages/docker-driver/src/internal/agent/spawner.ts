@@ -75,10 +75,12 @@ const attach = Effect.fnUntraced(function* (
     signal: killSignal,
     forceAfter: command.options.forceKillAfter ?? options.forceKillAfter ?? defaultForceKillAfter
   }
-  yield* Effect.addFinalizer(() => {
+  const finish = Effect.suspend(() => {
     if (process.hasEnded || !isReferenced) return Effect.sync(() => process.release())
     return Effect.andThen(Effect.ignore(process.end(end)), process.kill)
   })
+  // Who has read everything may be faster than the exit, and what was left behind must not depend on that (F1).
+  yield* Effect.addFinalizer(() => Effect.andThen(process.settled, finish))
   let { exitCode } = process
   if (stdio.isFed(streams)) {
     const failed = Deferred.makeUnsafe<never, PlatformError.PlatformError>()

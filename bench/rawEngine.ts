@@ -7,7 +7,13 @@
 import * as http from "node:http"
 import type { Duplex } from "node:stream"
 
-const socketPath = process.env["DOCKER_SOCKET"] ?? "/var/run/docker.sock"
+let socketPath = process.env["DOCKER_SOCKET"] ?? "/var/run/docker.sock"
+
+/** Measures the engine at this socket. */
+export const use = (path: string): void => {
+  socketPath = path
+}
+
 const agent = new http.Agent({ keepAlive: true, maxSockets: Number.POSITIVE_INFINITY })
 const base = "/v1.41"
 

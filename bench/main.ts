@@ -6,86 +6,9 @@
  */
 import { Environment, EventHandler, Feature } from "@effect-sandbox/core"
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
-import {
-  Clock,
-  Console,
-  Context,
-  Effect,
-  Exit,
-  Fiber,
-  FileSystem,
-  Layer,
-  Path,
-  Pool,
-  Schema,
-  Scope,
-  Semaphore,
-  Stdio
-} from "effect"
+import { Context, Effect, Exit, Fiber, Layer, Pool, Scope, Semaphore } from "effect"
+import { heap, isQuick, pair, Report, seconds, time, times } from "./measure.ts"
 import * as NoopDriver from "./NoopDriver.ts"
-
-interface Row {
-  readonly name: string
-  readonly ratio: number
-  readonly limit: number
-  /** Whether the ratio should be at most the limit, or at least. */
-  readonly direction: "at most" | "at least"
-  readonly subject: string
-  readonly baseline: string
-}
-
-const isQuick = Effect.map(
-  Effect.flatMap(Stdio.Stdio, (stdio) => stdio.args),
-  (args) => args.includes("--quick")
-)
-
-const median = (values: ReadonlyArray<number>): number => {
-  const sorted = values.toSorted((a, b) => a - b)
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN
-}
-
-/** Seconds that an effect takes. */
-const time = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.gen(function* () {
-    const started = yield* Clock.monotonicTimeNanos
-    yield* effect
-    return Number((yield* Clock.monotonicTimeNanos) - started) / 1e9
-  })
-
-const times = <A, E, R>(n: number, effect: Effect.Effect<A, E, R>) =>
-  Effect.suspend(() => {
-    let i = 0
-    return Effect.whileLoop({ while: () => i++ < n, body: () => effect, step: () => {} })
-  })
-
-/** Medians of the subject, the baseline, and their paired ratios. */
-const pair = <E, R, E2, R2>(
-  rounds: number,
-  subject: Effect.Effect<number, E, R>,
-  baseline: Effect.Effect<number, E2, R2>
-) =>
-  Effect.gen(function* () {
-    yield* subject
-    yield* baseline
-    const samples: Array<{ readonly subject: number; readonly baseline: number }> = []
-    for (let round = 0; round < rounds; round++) {
-      if (round % 2 === 0) {
-        const first = yield* subject
-        samples.push({ subject: first, baseline: yield* baseline })
-      } else {
-        const first = yield* baseline
-        samples.push({ baseline: first, subject: yield* subject })
-      }
-    }
-    return {
-      subject: median(samples.map((sample) => sample.subject)),
-      baseline: median(samples.map((sample) => sample.baseline)),
-      ratio: median(samples.map((sample) => sample.subject / sample.baseline))
-    }
-  })
-
-const micros = (seconds: number): string => `${(seconds * 1e6).toFixed(2)} µs`
-const seconds = (value: number): string => `${value.toFixed(3)} s`
 
 class First extends Context.Service<First, { readonly n: number }>()("bench/First") {}
 class Second extends Context.Service<Second, { readonly n: number }>()("bench/Second") {}
@@ -109,48 +32,21 @@ const poolCycle = (n: number) =>
     return (yield* time(times(n, Effect.scoped(Pool.get(pool))))) / n
   }).pipe(Effect.scoped)
 
-const heap = Effect.sync(() => {
-  globalThis.gc?.()
-  return process.memoryUsage().heapUsed
-})
-
 const run = Effect.gen(function* () {
   const quick = yield* isQuick
   const rounds = quick ? 5 : 15
   const n = quick ? 2_000 : 10_000
-  const rows: Array<Row> = []
-  const report = (row: Row) => {
-    rows.push(row)
-    const isGood = row.direction === "at most" ? row.ratio <= row.limit : row.ratio >= row.limit
-    return Console.log(
-      `${isGood ? "ok  " : "MISS"} ${row.name.padEnd(52)} ${row.ratio.toFixed(2).padStart(8)} (${row.direction} ${row.limit})  ${row.subject} / ${row.baseline}`
-    )
-  }
-  const compare = (
-    name: string,
-    limit: number,
-    result: { readonly subject: number; readonly baseline: number; readonly ratio: number },
-    format: (value: number) => string = micros,
-    direction: Row["direction"] = "at most"
-  ) =>
-    report({
-      name,
-      limit,
-      direction,
-      ratio: result.ratio,
-      subject: format(result.subject),
-      baseline: format(result.baseline)
-    })
+  const report = new Report()
 
   const bare = yield* Environment.make({ ...options, id: "bare" })
-  yield* compare("session cycle / scoped Pool.get", 15, yield* pair(rounds, cycle(bare, n), poolCycle(n)))
+  yield* report.compare("session cycle / scoped Pool.get", 15, yield* pair(rounds, cycle(bare, n), poolCycle(n)))
 
   const featured = yield* Environment.make({
     ...options,
     id: "featured",
     features: [scopedFeature(First), scopedFeature(Second)]
   })
-  yield* compare(
+  yield* report.compare(
     "session cycle, two features / scoped Pool.get",
     35,
     yield* pair(rounds, cycle(featured, n), poolCycle(n))
@@ -164,7 +60,11 @@ const run = Effect.gen(function* () {
   })
   const observedContext = yield* Layer.build(Handler)
   const observed = yield* Environment.make({ ...options, id: "observed" }).pipe(Effect.provide(observedContext))
-  yield* compare("session cycle, one handler / without", 1.5, yield* pair(rounds, cycle(observed, n), cycle(bare, n)))
+  yield* report.compare(
+    "session cycle, one handler / without",
+    1.5,
+    yield* pair(rounds, cycle(observed, n), cycle(bare, n))
+  )
   if (handled === 0) return yield* Effect.die(new Error("the handler saw nothing"))
 
   const work = Effect.sleep(1)
@@ -176,7 +76,7 @@ const run = Effect.gen(function* () {
       time(Effect.forEach(Array.from({ length: jobs }), () => one, { concurrency: 64, discard: true })),
       (total) => jobs / total
     )
-  yield* compare(
+  yield* report.compare(
     "throughput of 64 fibers on 8 sandboxes / Semaphore(8)",
     0.9,
     yield* pair(quick ? 3 : 7, inParallel(eight.withSession({}, work)), inParallel(semaphore.withPermit(work))),
@@ -188,8 +88,12 @@ const run = Effect.gen(function* () {
   const before = yield* heap
   const large = yield* Environment.make({ ...options, id: "large", pool: 10_000, concurrency: 10_000 })
   const perSandbox = ((yield* heap) - before) / 10_000
-  yield* compare("session cycle, 10,000 ready / 10 ready", 1.2, yield* pair(rounds, cycle(large, n), cycle(small, n)))
-  yield* report({
+  yield* report.compare(
+    "session cycle, 10,000 ready / 10 ready",
+    1.2,
+    yield* pair(rounds, cycle(large, n), cycle(small, n))
+  )
+  yield* report.row({
     name: "KiB of heap per idle sandbox",
     limit: 10,
     direction: "at most",
@@ -214,7 +118,7 @@ const run = Effect.gen(function* () {
       yield* Fiber.joinAll(all)
     })
   )
-  yield* compare(
+  yield* report.compare(
     "start of 10,000 sandboxes / 10,000 scoped fibers",
     10,
     yield* pair(quick ? 3 : 7, start, fibers),
@@ -226,7 +130,7 @@ const run = Effect.gen(function* () {
   const heapBefore = yield* heap
   yield* cycle(bare, cycles)
   const grown = (yield* heap) - heapBefore
-  yield* report({
+  yield* report.row({
     name: `heap after ${cycles.toLocaleString("en")} cycles / before`,
     limit: 1.02,
     direction: "at most",
@@ -235,12 +139,7 @@ const run = Effect.gen(function* () {
     baseline: `${(heapBefore / 1024 / 1024).toFixed(1)} MiB`
   })
 
-  const fs = yield* FileSystem.FileSystem
-  const path = yield* Path.Path
-  const file = path.join(import.meta.dirname, "results.json")
-  const json = Schema.encodeSync(Schema.fromJsonString(Schema.Unknown))({ node: process.version, quick, rows })
-  yield* fs.writeFileString(file, `${json}\n`)
-  yield* Console.log(`Written to ${path.relative(process.cwd(), file)}`)
+  yield* report.write("results.json", { quick })
 })
 
 NodeRuntime.runMain(run.pipe(Effect.scoped, Effect.provide(NoopDriver.layer), Effect.provide(NodeServices.layer)))

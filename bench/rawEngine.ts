@@ -7,7 +7,13 @@
 import * as http from "node:http"
 import type { Duplex } from "node:stream"
 
-const socketPath = process.env["DOCKER_SOCKET"] ?? "/var/run/docker.sock"
+let socketPath = process.env["DOCKER_SOCKET"] ?? "/var/run/docker.sock"
+
+/** Measures the engine at this socket. */
+export const use = (path: string): void => {
+  socketPath = path
+}
+
 const agent = new http.Agent({ keepAlive: true, maxSockets: Number.POSITIVE_INFINITY })
 const base = "/v1.41"
 
@@ -81,7 +87,18 @@ export const createAttachStart = async (image: string, command: ReadonlyArray<st
   return { id: Id, socket }
 }
 
-export const remove = (id: string): Promise<Answer> => call("DELETE", `/containers/${id}?force=1&v=1`)
+export const remove = (id: string): Promise<unknown> =>
+  // What has ended removes itself.
+  call("DELETE", `/containers/${id}?force=1&v=1`).catch((error: Error) => {
+    if (!/: 40[49] /.test(error.message)) throw error
+  })
+
+/** Reads a connection to its end, and gives how many bytes came. */
+export const drain = async (socket: Duplex): Promise<number> => {
+  let length = 0
+  for await (const chunk of socket) length += (chunk as Buffer).length // a duplex without an encoding gives these
+  return length
+}
 
 /** One command through the engine's own API for it: create, start, read to the end, ask for the exit code. */
 export const exec = async (id: string, command: ReadonlyArray<string>) => {
@@ -91,8 +108,7 @@ export const exec = async (id: string, command: ReadonlyArray<string>) => {
     AttachStderr: true
   })
   const socket = await hijack(`/exec/${created.Id}/start`, { Detach: false, Tty: false })
-  let length = 0
-  for await (const chunk of socket) length += (chunk as Buffer).length // a duplex without an encoding gives these
+  const length = await drain(socket)
   const { ExitCode } = await json<{ readonly ExitCode: number }>("GET", `/exec/${created.Id}/json`)
   return { exitCode: ExitCode, length }
 }
@@ -121,10 +137,8 @@ const measure = async (image: string) => {
   await Promise.all(ids.map(remove))
   const { id, socket } = await createAttachStart(image, ["dd", "if=/dev/zero", "bs=65536", "count=8000"])
   let length = 0
-  const stream = await timed(async () => {
-    for await (const chunk of socket) length += (chunk as Buffer).length // see above
-  })
-  await remove(id).catch(() => undefined)
+  const stream = await timed(async () => (length = await drain(socket)))
+  await remove(id)
   console.log(`create + attach + start   ${median(starts).toFixed(0)} ms (median of ${starts.length})`)
   console.log(`exec of true              ${median(commands).toFixed(1)} ms (median of ${commands.length})`)
   console.log(`64 execs at once          ${many.toFixed(0)} ms, ${((64 / many) * 1000).toFixed(0)} a second`)

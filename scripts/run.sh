@@ -29,6 +29,7 @@ usage: sh scripts/run.sh <task> [arguments]
   format        format the code; format:check only looks
   build         packages/*/dist
   bench         benchmarks
+  bench:docker  benchmarks of the Docker driver, on a real engine (--quick)
   examples      run every examples/*.ts
   pack          pack the packages, check the tarballs, and use them as a user would
   docs          API reference into docs/api
@@ -97,7 +98,7 @@ examples() {
 task=${1:-}
 [ $# -eq 0 ] || shift
 case "$task" in
-  install | start | test | test:long | mutate | check | lint | format | format:check | build | bench | examples | pack | docs | docs:check) install ;;
+  install | start | test | test:long | mutate | check | lint | format | format:check | build | bench | bench:docker | examples | pack | docs | docs:check) install ;;
   ci) exec bash .ci/run ;;
   '' | help | -h | --help) usage; exit 0 ;;
   *) usage; die "unknown task: $task" ;;
@@ -118,6 +119,7 @@ case "$task" in
   format:check) exec oxfmt --check "$@" ;;
   build) build ;;
   bench) exec node --expose-gc bench/main.ts "$@" ;;
+  bench:docker) exec node --expose-gc bench/docker.ts "$@" ;;
   examples) examples ;;
   pack) build; exec node scripts/pack-check.ts "$@" ;;
   docs) exec docs/node_modules/.bin/typedoc --options typedoc.json "$@" ;;

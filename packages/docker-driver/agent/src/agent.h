@@ -37,6 +37,15 @@ extern struct settings settings;
 
 struct part { const void *bytes; size_t length; };
 
+/*
+ * So much more than it had the host may send on a stream that can take more than comes: on a slow way more has to be on
+ * the way for the stream to be fast. Twice as much each time, up to this.
+ */
+#define WINDOW_MAX (2u * 1024u * 1024u)
+static inline uint32_t window_growth(uint32_t window) {
+  return window < WINDOW_MAX - window ? window : WINDOW_MAX - window;
+}
+
 /* Queues one frame. Takes a copy of the payload. Never blocks, never fails (out of memory ends the agent). */
 void send_frame(uint8_t type, uint8_t detail, uint32_t channel, const struct part *parts, size_t count);
 

@@ -123,7 +123,7 @@ static void operation_free(struct operation *operation) {
   while (operation->first != NULL) {
     struct chunk *chunk = operation->first;
     operation->first = chunk->next;
-    free(chunk);
+    chunk_free(chunk);
   }
   pthread_mutex_destroy(&operation->lock);
   pthread_cond_destroy(&operation->changed);
@@ -257,9 +257,7 @@ static bool takes_data(const struct operation *operation) {
 }
 
 void files_data(uint32_t channel, uint8_t stream, const uint8_t *bytes, size_t length) {
-  struct chunk *chunk = allocate(sizeof *chunk + length);
-  *chunk = (struct chunk){.length = length};
-  memcpy(chunk->bytes, bytes, length);
+  struct chunk *chunk = chunk_make(bytes, length);
   bool good = true;
   pthread_mutex_lock(&table.lock);
   struct operation *operation = find(channel);
@@ -277,7 +275,7 @@ void files_data(uint32_t channel, uint8_t stream, const uint8_t *bytes, size_t l
     pthread_mutex_unlock(&operation->lock);
   }
   pthread_mutex_unlock(&table.lock);
-  free(chunk);
+  if (chunk != NULL) chunk_free(chunk);
   if (!good) malformed("DATA of %zu bytes for a file's stream %u that may not be sent", length, stream);
 }
 

@@ -88,6 +88,7 @@ struct operation {
   uint64_t granted, received; /* of what comes in, in all */
   struct chunk *first, **last;
   bool ended;
+  bool waited; /* for what comes in, since credit was given */
 
   struct watch *watch;
   uint8_t stage;
@@ -213,6 +214,9 @@ int copy_data(struct operation *, int from, int to);
 int stream_send(struct operation *, const void *bytes, size_t length);
 /* Returns what to keep: bytes that came in; NULL at the end, or when cancelled. */
 struct chunk *stream_take(struct operation *);
+/* What has come in, and what was taken. The memory is used again. */
+struct chunk *chunk_make(const uint8_t *bytes, size_t length);
+void chunk_free(struct chunk *);
 int operation_download(struct operation *);
 int operation_upload(struct operation *, int flags);
 int operation_mkstream(struct operation *);

@@ -14,9 +14,6 @@
 #include "memory.h"
 #include "queue.h"
 
-/* The host gets credit back in pieces of at least this. */
-#define CREDIT_STEP (STREAM_CREDIT / 8)
-
 /* --- from a descriptor to the host --------------------------------------------------------------------------------------- */
 
 static struct output *waiting;
@@ -121,9 +118,17 @@ static void send_credit(const struct input *input, uint32_t more) {
 
 static void consume(struct input *input, size_t count) {
   input->used += (uint32_t)count;
-  if (input->used < CREDIT_STEP || input->ending) return;
-  input->credit += input->used;
-  send_credit(input, input->used);
+  input->passed += (uint32_t)count;
+  if (input->used < input->window / 8 || input->ending) return;
+  /* More than a pipe can hold has gone through, and nothing waits: whoever reads is faster than the host. */
+  uint32_t growth = 0;
+  if (input->passed >= input->window) {
+    if (input->length == 0) growth = window_growth(input->window);
+    input->passed = 0;
+  }
+  input->window += growth;
+  input->credit += input->used + growth;
+  send_credit(input, input->used + growth);
   input->used = 0;
 }
 
@@ -199,6 +204,7 @@ void input_open(struct input *input, int fd, enum input_kind kind, uint32_t chan
       .index = index,
       .channel = channel,
       .credit = STREAM_CREDIT,
+      .window = STREAM_CREDIT,
       .ended = ended,
       .owner = owner,
   };

@@ -42,7 +42,8 @@ struct input {
   uint32_t channel;
   bool ending; /* the host has sent END */
   bool broken; /* nobody reads; what comes is dropped */
-  uint32_t credit, used;
+  uint32_t credit, used, window;
+  uint32_t passed; /* since the window was looked at */
   uint8_t *buffer;
   size_t start, length, capacity;
   /*

@@ -2,12 +2,56 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "files.h"
 #include "memory.h"
 
-enum { PIECE = 256 * 1024, CREDIT_AT_ONCE = 64 * 1024 };
+enum { PIECE = 256 * 1024, SPARE_CHUNKS = 16, LARGE_CHUNK = 4096 };
+
+/* --- memory for what comes in --------------------------------------------------------------------------------------------- */
+
+/* New memory has to be emptied by the kernel, page by page. */
+static struct {
+  pthread_mutex_t lock;
+  struct chunk *first;
+  size_t count;
+} spare = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+struct chunk *chunk_make(const uint8_t *bytes, size_t length) {
+  struct chunk *chunk = NULL;
+  if (length >= LARGE_CHUNK) {
+    pthread_mutex_lock(&spare.lock);
+    chunk = spare.first;
+    if (chunk != NULL) {
+      spare.first = chunk->next;
+      spare.count--;
+    }
+    pthread_mutex_unlock(&spare.lock);
+  }
+  if (chunk == NULL) chunk = allocate(sizeof *chunk + (length < LARGE_CHUNK ? length : FRAME_DATA_MAX));
+  *chunk = (struct chunk){.length = length};
+  memcpy(chunk->bytes, bytes, length);
+  return chunk;
+}
+
+void chunk_free(struct chunk *chunk) {
+  if (chunk->length >= LARGE_CHUNK) {
+    pthread_mutex_lock(&spare.lock);
+    bool keep = spare.count < SPARE_CHUNKS;
+    if (keep) {
+      chunk->next = spare.first;
+      spare.first = chunk;
+      spare.count++;
+    }
+    pthread_mutex_unlock(&spare.lock);
+    if (keep) return;
+  }
+  free(chunk);
+}
+
+/* --- streams ---------------------------------------------------------------------------------------------------------------- */
 
 /* Waits for credit and takes some of it; 0 when the operation was cancelled. */
 static size_t take_credit(struct operation *operation, size_t wanted) {
@@ -39,6 +83,7 @@ int stream_send(struct operation *operation, const void *bytes, size_t length) {
 struct chunk *stream_take(struct operation *operation) {
   pthread_mutex_lock(&operation->lock);
   while (operation->first == NULL && !operation->ended && !is_cancelled(operation)) {
+    operation->waited = true;
     pthread_cond_wait(&operation->changed, &operation->lock);
   }
   struct chunk *chunk = is_cancelled(operation) ? NULL : operation->first;
@@ -94,14 +139,18 @@ static int write_chunk(struct operation *operation, int fd, const struct chunk *
   return 0;
 }
 
-/* Gives credit for what was written, in large portions. */
-static void give_credit(struct operation *operation, uint64_t written, uint64_t *given) {
-  uint64_t more = written - *given;
-  if (more < CREDIT_AT_ONCE) return;
-  pthread_mutex_lock(&operation->lock);
-  operation->granted += more;
-  pthread_mutex_unlock(&operation->lock);
+/* Gives credit for what was written, in large portions, and more than that when the file is faster than the host. */
+static void give_credit(struct operation *operation, uint64_t written, uint64_t *given, uint32_t *window) {
+  uint32_t more = (uint32_t)(written - *given);
+  if (more < *window / 4) return;
   *given = written;
+  pthread_mutex_lock(&operation->lock);
+  uint32_t growth = operation->waited ? window_growth(*window) : 0;
+  operation->waited = false;
+  operation->granted += more + growth;
+  pthread_mutex_unlock(&operation->lock);
+  *window += growth;
+  more += growth;
   uint8_t bytes[4] = {(uint8_t)more, (uint8_t)(more >> 8), (uint8_t)(more >> 16), (uint8_t)(more >> 24)};
   struct part part = {bytes, sizeof bytes};
   send_frame(FRAME_CREDIT_OUT, 0, operation->channel, &part, 1);
@@ -109,13 +158,14 @@ static void give_credit(struct operation *operation, uint64_t written, uint64_t 
 
 static int receive(struct operation *operation, int fd) {
   uint64_t written = 0, given = 0;
+  uint32_t window = STREAM_CREDIT;
   struct chunk *chunk;
   while ((chunk = stream_take(operation)) != NULL) {
     int error = write_chunk(operation, fd, chunk);
     written += chunk->length;
-    free(chunk);
+    chunk_free(chunk);
     if (error != 0) return error;
-    give_credit(operation, written, &given);
+    give_credit(operation, written, &given, &window);
   }
   if (is_cancelled(operation)) return ECANCELED;
   reply_u64(operation, written);

@@ -71,7 +71,7 @@ class Link implements Channel {
     this.#what = what
     this.inbox = new Inbox((more) => connection.sendU32(hostFrame.credit, downwards, this.number, more))
     this.outbox = new Outbox({
-      data: (bytes) => connection.send(hostFrame.data, upwards, this.number, bytes),
+      data: (bytes) => connection.sendData(upwards, this.number, bytes),
       end: () => connection.send(hostFrame.end, upwards, this.number)
     })
     this.number = connection.open(this, type, detailOf(lifetime), payload)

@@ -14,12 +14,13 @@ import * as Scope from "effect/Scope"
 import * as frames from "../protocol/frames.ts"
 import { decode, Writer } from "../protocol/payload.ts"
 import { ConnectionEnded } from "./connectionEnd.ts"
+import * as frameBuffers from "./frameBuffers.ts"
 
 /** A stream of bytes in each direction. */
 export interface Transport {
   /** The next chunks; fails with `Cause.Done` when there are no more, and with anything else when the stream broke. */
   readonly read: Effect.Effect<NonEmptyReadonlyArray<Uint8Array>, unknown>
-  /** Writes in this order, and waits while the other side takes nothing. */
+  /** Writes in this order, and waits while the other side takes nothing. Afterwards the chunks may change. */
   readonly write: (chunks: NonEmptyReadonlyArray<Uint8Array>) => Effect.Effect<void, unknown>
 }
 
@@ -116,6 +117,8 @@ export class Connection {
   #lastPing = 0
   /** What is to be written next. */
   #unsent: Array<Uint8Array> = []
+  /** Those of them whose memory is used again. */
+  #lent: Array<Uint8Array> = []
   /** Wakes up the fiber that writes. */
   #wakeWriter: ((effect: Effect.Effect<void>) => void) | undefined
 
@@ -176,6 +179,15 @@ export class Connection {
     if (this.#channels.has(channel)) this.#enqueue(frames.encode(type, detail, channel, payload))
   }
 
+  /** Sends bytes of a stream, which may be changed afterwards. */
+  sendData(detail: number, channel: number, bytes: Uint8Array): void {
+    if (bytes.length < frameBuffers.leastBytes) return this.send(frames.hostFrame.data, detail, channel, bytes)
+    if (this.#end !== undefined || !this.#channels.has(channel)) return
+    const frame = frameBuffers.encode(frames.hostFrame.data, detail, channel, bytes)
+    this.#lent.push(frame)
+    this.#enqueue(frame)
+  }
+
   /** The same with a number as payload. */
   sendU32(type: number, detail: number, channel: number, value: number): void {
     if (this.#channels.has(channel)) this.#enqueue(new Writer().u32(value).frame(type, detail, channel))
@@ -224,8 +236,12 @@ export class Connection {
     })
     const flush = Effect.suspend(() => {
       const chunks = together(this.#unsent)
+      const lent = this.#lent
       this.#unsent = []
-      return chunks === undefined ? Effect.void : this.#transport.write(chunks)
+      if (chunks === undefined) return Effect.void
+      if (lent.length === 0) return this.#transport.write(chunks)
+      this.#lent = []
+      return Effect.map(this.#transport.write(chunks), () => frameBuffers.giveBack(lent))
     }).pipe(
       // Where writing fails, reading does too, and may have been told more.
       Effect.tapError(() => Effect.timeoutOption(Effect.exit(this.awaitEnd), writeFailureGrace))
@@ -273,6 +289,7 @@ export class Connection {
     if (this.#end !== undefined) return false
     this.#end = end
     this.#unsent = []
+    this.#lent = []
     Deferred.doneUnsafe(this.#ended, Exit.fail(end))
     return true
   }

@@ -1,6 +1,7 @@
 /**
  * A stream of bytes from the agent, as its reader sees it. What has come waits here, and only what is taken makes room
- * for more: at most one window's worth is held.
+ * for more: at most one window's worth is held. The window of a reader that has to wait for the agent grows, so that what
+ * can be on its way is no less than what the way takes: a slow way must not mean a slow stream.
  */
 import { isReadonlyArrayNonEmpty, type NonEmptyReadonlyArray } from "effect/Array"
 import * as Cause from "effect/Cause"
@@ -10,11 +11,13 @@ import type * as Pull from "effect/Pull"
 import * as Stream from "effect/Stream"
 import { streamCredit } from "../protocol/frames.ts"
 
-/** Room is given back in pieces of this size, not for every byte. */
-const creditStep = streamCredit / 2
+/** The most that a window can grow to. */
+const largestWindow = 4_194_304
 /** Chunks below this size are put together while they wait. */
 const smallChunk = 2048
 const blockSize = 8192
+/** A chunk that is a smaller part of its buffer than this is copied. */
+const leastPart = 1 / 16
 
 type Chunks = NonEmptyReadonlyArray<Uint8Array>
 
@@ -24,6 +27,14 @@ export class Inbox {
   /** Where small chunks are gathered: the last of the chunks is its beginning. */
   #block: Uint8Array | undefined
   #unread = 0
+  /** The buffer of the last chunk that was not copied. */
+  #buffer: ArrayBufferLike | undefined
+  /** How much is held besides what waits here, because it came in the same buffers. */
+  #besides = 0
+  /** As much is held at most. Room is given back in pieces of half of it, not for every byte. */
+  #window = streamCredit
+  /** Whether the reader has waited for the agent since it last gave room back. */
+  #hasWaited = false
   /** How much the agent may still send. */
   #allowed = streamCredit
   /** What was taken and not yet given back. */
@@ -75,6 +86,7 @@ export class Inbox {
 
   /** Wakes up when there may be something; to be called off with what it gives back. */
   onNext(wake: () => void): () => void {
+    this.#hasWaited = true
     this.#waiting.push(wake)
     return () => {
       const index = this.#waiting.indexOf(wake)
@@ -91,16 +103,22 @@ export class Inbox {
     const chunks = this.#chunks
     if (!isReadonlyArrayNonEmpty(chunks)) return this.#end
     this.#chunks = []
-    this.#block = undefined
+    this.#block = this.#buffer = undefined
+    this.#besides = 0
     this.#owed += this.#unread
     this.#unread = 0
-    if (this.#owed >= creditStep && this.#end === undefined) {
-      const owed = this.#owed
-      this.#owed = 0
-      this.#allowed += owed
-      this.#giveCredit(owed)
-    }
+    if (this.#owed >= this.#window / 2 && this.#end === undefined) this.#giveBack()
     return Effect.succeed(chunks)
+  }
+
+  #giveBack(): void {
+    const growth = this.#hasWaited ? Math.min(this.#window, largestWindow - this.#window) : 0
+    const more = this.#owed + growth
+    this.#window += growth
+    this.#hasWaited = false
+    this.#owed = 0
+    this.#allowed += more
+    this.#giveCredit(more)
   }
 
   readonly #wait: Pull.Pull<Chunks, PlatformError> = Effect.callback((resume) => {
@@ -109,13 +127,12 @@ export class Inbox {
   })
 
   #keep(bytes: Uint8Array): void {
-    const last = this.#chunks.length - 1
     if (bytes.length >= smallChunk) {
-      // What came in a much larger buffer would keep all of it.
-      this.#chunks.push(bytes.length * 2 < bytes.buffer.byteLength ? new Uint8Array(bytes) : bytes)
+      this.#chunks.push(this.#mayHold(bytes) ? bytes : new Uint8Array(bytes))
       this.#block = undefined
       return
     }
+    const last = this.#chunks.length - 1
     const before = this.#chunks[last]
     if (before === undefined) {
       this.#chunks.push(new Uint8Array(bytes))
@@ -130,6 +147,15 @@ export class Inbox {
     this.#block = new Uint8Array(blockSize)
     this.#block.set(bytes)
     this.#chunks.push(this.#block.subarray(0, bytes.length))
+  }
+
+  /** What is not copied keeps the whole buffer in which it came: that must not be much more than what is held anyway. */
+  #mayHold({ buffer, length }: Uint8Array): boolean {
+    const besides = this.#besides - length + (buffer === this.#buffer ? 0 : buffer.byteLength)
+    if (length < buffer.byteLength * leastPart || besides > this.#window) return false
+    this.#buffer = buffer
+    this.#besides = besides
+    return true
   }
 
   #wake(): void {

@@ -71,7 +71,7 @@ export class Operation<A> implements Channel {
     }
     if (options.writes === true) {
       this.outbox = new Outbox({
-        data: (bytes) => connection.send(hostFrame.data, upwards, this.#number, bytes),
+        data: (bytes) => connection.sendData(upwards, this.#number, bytes),
         end: () => connection.send(hostFrame.end, upwards, this.#number)
       })
     }

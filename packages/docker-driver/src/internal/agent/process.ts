@@ -62,7 +62,7 @@ export class Process implements Channel {
     this.#toStartError = toStartError
     for (const fd of inputs) {
       const sender = {
-        data: (bytes: Uint8Array) => connection.send(hostFrame.data, fd, this.#number, bytes),
+        data: (bytes: Uint8Array) => connection.sendData(fd, this.#number, bytes),
         end: () => connection.send(hostFrame.end, fd, this.#number)
       }
       this.inputs.set(fd, new Outbox(sender))

@@ -79,14 +79,14 @@ export const output = (stdio: Stdio, process: Process, fd: number): Bytes => {
   return sink === undefined ? stream : Stream.transduce(stream, sink)
 }
 
-/** Standard output and standard error as they come. */
-export const both = (stdio: Stdio, process: Process): Bytes => {
-  if (stdio.outputs.some(({ fd, sink }) => fd < 3 && sink !== undefined)) {
-    return Stream.merge(output(stdio, process, 1), output(stdio, process, 2))
-  }
-  const merged = [1, 2].flatMap((fd) => process.outputs.get(fd) ?? [])
-  return inboxes.merge(merged)
-}
+/** Standard output and standard error as they come. Few ask for it, so it is put together for those who do. */
+export const both = (stdio: Stdio, process: Process): Bytes =>
+  Stream.suspend(() => {
+    if (stdio.outputs.some(({ fd, sink }) => fd < 3 && sink !== undefined)) {
+      return Stream.merge(output(stdio, process, 1), output(stdio, process, 2))
+    }
+    return inboxes.merge([1, 2].flatMap((fd) => process.outputs.get(fd) ?? []))
+  })
 
 /** Writes the streams that were given as input; tells when one of them fails. */
 export const feed = (

@@ -34,7 +34,10 @@ export interface Endpoint {
 export interface Connection<E> {
   /** Everything that has come, at least one chunk; is done when the other side has closed. Reads nothing ahead of it. */
   readonly pull: Pull.Pull<Arr.NonEmptyReadonlyArray<Uint8Array>, E>
-  /** Sends in order; waits while the other side does not take it. Fails when there is no other side any more. */
+  /**
+   * Sends in order; waits until the system has taken all of it, after which the chunks may change. Fails when there is no
+   * other side any more.
+   */
   readonly write: (...chunks: ReadonlyArray<Uint8Array>) => Effect.Effect<void, E>
   /** Tells the other side that no more will come. Reading goes on. */
   readonly end: Effect.Effect<void>
@@ -137,33 +140,28 @@ const fromDuplex = <E>(socket: Duplex, onLost: (cause: unknown) => E): Connectio
     () => take() ?? Effect.flatMap(somethingHappens, () => pull)
   )
 
-  const gone = () => Effect.fail(onLost(failure ?? new Error("the other side has closed the connection")))
-  const drained = Effect.callback<void, E>((resume) => {
-    const stop = () => {
-      socket.off("drain", onDrain)
-      socket.off("close", onClose)
-    }
-    const onDrain = () => {
-      stop()
-      resume(Effect.void)
-    }
-    const onClose = () => {
-      stop()
-      resume(gone())
-    }
-    socket.on("drain", onDrain)
-    socket.on("close", onClose)
-    return Effect.sync(stop)
-  })
+  const gone = (cause = failure ?? new Error("the other side has closed the connection")) => Effect.fail(onLost(cause))
   const write = (...chunks: ReadonlyArray<Uint8Array>): Effect.Effect<void, E> =>
-    Effect.suspend(() => {
+    Effect.callback((resume) => {
       // Engines do not close one direction alone.
-      if (socket.destroyed || socket.writableEnded || socket.readableEnded) return gone()
-      let flows = true
+      if (socket.destroyed || socket.writableEnded || socket.readableEnded) return resume(gone())
+      let left = chunks.length
+      const stop = () => socket.off("close", onClose)
+      const onClose = () => {
+        stop()
+        resume(gone())
+      }
+      const onWritten = (error?: Error | null) => {
+        if (error || --left === 0) stop()
+        if (error) resume(gone(failure ?? error))
+        else if (left === 0) resume(Effect.void)
+      }
+      if (left === 0) return resume(Effect.void)
+      socket.on("close", onClose)
       if (chunks.length > 1) socket.cork()
-      for (const chunk of chunks) flows = socket.write(chunk)
+      for (const chunk of chunks) socket.write(chunk, onWritten)
       if (chunks.length > 1) socket.uncork()
-      return flows ? Effect.void : drained
+      return Effect.sync(stop)
     })
 
   return { pull, write, end: Effect.sync(() => void socket.end()) }

@@ -17,9 +17,23 @@ const decoder = new TextDecoder("utf-8", { ignoreBOM: true })
 
 export const encodeText = (text: string): Uint8Array => encoder.encode(text)
 
+/** Most frames fit into it. */
+const firstSize = 512
+const slabSize = 65_536
+let slab = new Uint8Array(0)
+
+/** Memory for a small frame, from a larger piece that frames share: memory of its own would cost more than the frame. */
+const allocate = (size: number): Uint8Array<ArrayBuffer> => {
+  if (size > slabSize / 16) return new Uint8Array(size)
+  if (slab.length < size) slab = new Uint8Array(slabSize)
+  const taken = slab.subarray(0, size)
+  slab = slab.subarray(size)
+  return taken
+}
+
 /** Puts a frame together. */
 export class Writer {
-  #bytes = new Uint8Array(128)
+  #bytes = allocate(firstSize)
   #length = headerSize
 
   /** How large the payload is by now. */
@@ -97,7 +111,7 @@ export class Writer {
   #room(more: number): void {
     const needed = this.#length + more
     if (needed <= this.#bytes.length) return
-    const larger = new Uint8Array(Math.max(needed, this.#bytes.length * 2))
+    const larger = allocate(Math.max(needed, this.#bytes.length * 2))
     larger.set(this.#bytes.subarray(0, this.#length))
     this.#bytes = larger
   }

@@ -12,6 +12,12 @@ import * as images from "./support/images.ts"
 const variable = "EFFECT_SANDBOX_HOST_SECRET"
 const label = `effect-sandbox.test=conformance-${process.pid}`
 
+/** As older releases of gVisor do, it refuses PR_SET_CHILD_SUBREAPER: orphans go to process 1 then, and not to supervisors. */
+const withoutSubreapers = JSON.stringify({
+  defaultAction: "SCMP_ACT_ALLOW",
+  syscalls: [{ names: ["prctl"], action: "SCMP_ACT_ERRNO", args: [{ index: 0, value: 36, op: "SCMP_CMP_EQ" }] }]
+})
+
 if (engine.missing === undefined) {
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), "host-secret-"))
   const file = path.join(directory, "secret")
@@ -41,6 +47,18 @@ if (engine.missing === undefined) {
       hostFile: { path: file, read: Effect.sync(() => fs.readFileSync(file, "utf8")) },
       hostVariable: variable,
       user: { name: "nobody", uid: 65534 }
+    }
+  )
+
+  driverConformance(
+    "DockerDriver without subreapers",
+    docker.layer(["debian"], { defaults: { seccomp: withoutSubreapers } }),
+    {
+      image: images.names.debian,
+      timeLimit: "1 minute",
+      capabilities: { home: true, permissions: true, additionalFds: true, processIsolation: true },
+      user: { name: "nobody", uid: 65534 },
+      only: { topics: ["trees", "exec-limits", "reset-processes"] }
     }
   )
 } else {

@@ -125,7 +125,6 @@ int main(int argc, char **argv) {
   umask(022);
   if (chdir("/") != 0) die("cannot enter /");
   prctl(PR_SET_DUMPABLE, 0);
-  prctl(PR_SET_CHILD_SUBREAPER, 1);
 
   loop_start();
   watch_signals();

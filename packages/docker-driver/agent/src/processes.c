@@ -11,6 +11,15 @@
 #include <unistd.h>
 
 #define STOP_PASSES 20
+#define LEFT_PASSES 5
+/* Above what others give out: directory services end below 2^31. */
+#define FIRST_BADGE 0xf0000000u
+
+static bool badges;
+
+void processes_use_badges(void) { badges = true; }
+bool processes_have_badges(void) { return badges; }
+gid_t processes_badge(pid_t supervisor) { return FIRST_BADGE + (gid_t)supervisor; }
 
 static bool add(struct processes *processes, struct process process) {
   if (processes->count == processes->capacity) {
@@ -58,18 +67,42 @@ static const char *field(const char *at, int count) {
   return at;
 }
 
-static bool read_process(int proc, const char *name, struct process *process) {
-  char path[32], bytes[512];
+static bool read_file(int proc, const char *name, const char *file, char *bytes, size_t size) {
+  char path[32];
   size_t length = strlen(name);
   if (length > 12) return false;
   memcpy(path, name, length);
-  memcpy(path + length, "/stat", 6);
+  memcpy(path + length, file, strlen(file) + 1);
   int fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return false;
-  ssize_t got = read(fd, bytes, sizeof bytes - 1);
+  ssize_t got = read(fd, bytes, size - 1);
   close(fd);
   if (got <= 0) return false;
   bytes[got] = 0;
+  return true;
+}
+
+/* The supervisor that a process's badge names; 0 when it wears none. */
+static pid_t read_badge(int proc, const char *name) {
+  static const char title[] = "\nGroups:";
+  char bytes[4096];
+  if (!read_file(proc, name, "/status", bytes, sizeof bytes)) return 0;
+  /* The last one is the real one: what goes before may be within the process's name. */
+  const char *line = NULL;
+  for (const char *at = strstr(bytes, title); at != NULL; at = strstr(at + 1, title)) line = at;
+  if (line == NULL) return 0;
+  for (const char *at = line + sizeof title - 1; *at != 0 && *at != '\n';) {
+    uint64_t group = 0;
+    if (*at < '0' || *at > '9') at++;
+    while (*at >= '0' && *at <= '9') group = group * 10 + (uint64_t)(*at++ - '0');
+    if (group > FIRST_BADGE && group < UINT32_MAX) return (pid_t)(group - FIRST_BADGE);
+  }
+  return 0;
+}
+
+static bool read_process(int proc, const char *name, struct process *process) {
+  char bytes[512];
+  if (!read_file(proc, name, "/stat", bytes, sizeof bytes)) return false;
   /* "pid (name) state parent group ...", and the name may hold anything */
   const char *at = strrchr(bytes, ')');
   if (at == NULL || at[1] != ' ' || at[2] == 0 || at[3] != ' ') return false;
@@ -77,12 +110,33 @@ static bool read_process(int proc, const char *name, struct process *process) {
   at = field(at + 4, 1);
   process->group = number(at);
   process->threads = number(field(at, 15));
+  if (badges) process->badge = read_badge(proc, name);
   return true;
+}
+
+static struct process *find(const struct processes *processes, pid_t pid) {
+  size_t from = 0, to = processes->count;
+  while (from < to) {
+    size_t middle = from + (to - from) / 2;
+    if (processes->list[middle].pid == pid) return &processes->list[middle];
+    if (processes->list[middle].pid < pid) from = middle + 1;
+    else to = middle;
+  }
+  return NULL;
+}
+
+/* Puts what wears a badge back below its supervisor, where that is still there. */
+static void give_back(struct processes *processes) {
+  for (size_t i = 0; i < processes->count; i++) {
+    struct process *process = &processes->list[i];
+    if (process->badge != 0 && process->badge != process->pid && find(processes, process->badge) != NULL)
+      process->parent = process->badge;
+  }
 }
 
 bool processes_read(struct processes *processes) {
   _Alignas(struct directory_entry) char bytes[8192];
-  processes->count = 0;
+  processes->count = processes->missed = 0;
   if (!is_ours()) return false;
   int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (proc < 0) return false;
@@ -95,23 +149,14 @@ bool processes_read(struct processes *processes) {
       const struct directory_entry *entry = (const struct directory_entry *)(const void *)(bytes + at);
       at += entry->length;
       struct process process;
-      if (entry->name[0] < '1' || entry->name[0] > '9' || !read_process(proc, entry->name, &process)) continue;
-      if (!add(processes, process)) complete = false;
+      if (entry->name[0] < '1' || entry->name[0] > '9') continue;
+      if (!read_process(proc, entry->name, &process)) processes->missed++;
+      else if (!add(processes, process)) complete = false;
     }
   }
   close(proc);
+  if (badges) give_back(processes);
   return complete;
-}
-
-static struct process *find(const struct processes *processes, pid_t pid) {
-  size_t from = 0, to = processes->count;
-  while (from < to) {
-    size_t middle = from + (to - from) / 2;
-    if (processes->list[middle].pid == pid) return &processes->list[middle];
-    if (processes->list[middle].pid < pid) from = middle + 1;
-    else to = middle;
-  }
-  return NULL;
 }
 
 const struct process *processes_find(const struct processes *processes, pid_t pid) { return find(processes, pid); }
@@ -139,6 +184,19 @@ void processes_mark(struct processes *processes, pid_t root) {
       at = at->parent == root ? NULL : find(processes, at->parent);
     }
   }
+}
+
+bool processes_left(struct processes *processes, pid_t root) {
+  for (int pass = 0; pass < LEFT_PASSES; pass++) {
+    /* Without /proc nothing can be seen, and waiting for it would be for ever. */
+    if (!processes_read(processes) && processes->count == 0) return false;
+    processes_mark(processes, root);
+    for (size_t i = 0; i < processes->count; i++)
+      if (processes->list[i].below) return true;
+    /* One of those we missed may have had a child that was not there yet. */
+    if (processes->missed == 0) break;
+  }
+  return false;
 }
 
 /* A process whose first thread has ended looks like a zombie, while its other threads may do anything. */

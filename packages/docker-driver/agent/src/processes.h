@@ -20,7 +20,8 @@ struct directory_entry {
 };
 
 struct process {
-  pid_t pid, parent, group;
+  pid_t pid, parent, group; /* the parent: of what wears a badge, the supervisor that it names */
+  pid_t badge; /* 0 without one */
   int threads;
   char state;
   bool below; /* comes from the process that `processes_mark` was called with */
@@ -30,13 +31,25 @@ struct process {
 struct processes {
   struct process *list; /* by number */
   size_t count, capacity;
+  size_t missed; /* that ended before they could be looked at */
 };
+
+/*
+ * Where the system gives orphans to process 1 whatever we ask for (gVisor's release of December 2022), commands wear a
+ * badge: one more group, which names their supervisor. It goes along with fork and exec, and who has no capabilities
+ * cannot take it off but in a user namespace of their own. To be called before the first command.
+ */
+void processes_use_badges(void);
+bool processes_have_badges(void);
+gid_t processes_badge(pid_t supervisor);
 
 /* False when /proc is missing or shows another set of processes. Starts with {0}; may be called again. */
 bool processes_read(struct processes *);
 void processes_mark(struct processes *, pid_t root);
 const struct process *processes_find(const struct processes *, pid_t pid);
 void processes_free(struct processes *);
+/* Whether anything below `root` may be there, dead or alive. Only for this, looks again when some were missed. */
+bool processes_left(struct processes *, pid_t root);
 
 /*
  * Kills everything below `root` but the `spare_count` processes in `spare` and what is below them. Works against those

@@ -508,7 +508,7 @@ static pid_t launch(const struct making *making, const struct run_fields *fields
   char **env = *fields->env == NULL ? settings.environment : fields->env;
   char *cwd = *fields->cwd == '/' ? text("%s", fields->cwd) : text("%s/%s", settings.workdir, fields->cwd);
   size_t extra = (fields->flags & RUN_SANDBOX) != 0 ? 1 : 0;
-  gid_t *groups = allocate((user->group_count + extra) * sizeof *groups);
+  gid_t *groups = allocate((user->group_count + extra + 1) * sizeof *groups);
   if (user->group_count > 0) memcpy(groups, user->groups, user->group_count * sizeof *groups);
   if (extra > 0) groups[user->group_count] = SANDBOX_GROUP;
   struct limit *limits = allocate(fields->limit_count * sizeof *limits);

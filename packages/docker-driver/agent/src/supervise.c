@@ -61,10 +61,22 @@ static int set_capabilities(const struct capability_sets *sets) {
   return (int)syscall(SYS_capset, &header, sets);
 }
 
+/* Whether supervisors will get orphans. Process 1 gets them anyway, and so gVisor refuses to others what it grants to it. */
+static bool can_adopt(void) {
+  if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) return false;
+  if (getpid() != 1) return true;
+  pid_t pid = fork();
+  if (pid == 0) _exit(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0 ? 0 : 1);
+  int status = 0;
+  while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
+  return !WIFEXITED(status) || WEXITSTATUS(status) == 0;
+}
+
 void supervise_start(int report, const struct rlimit *descriptors) {
   report_fd = report;
   command_descriptors = *descriptors;
   agent = getpid();
+  if (!can_adopt()) processes_use_badges();
   struct capability_header header = {CAPABILITY_VERSION, 0};
   struct rlimit processes;
   /* Only root's processes are never counted against a limit; those of this user are, on the whole machine. */
@@ -80,9 +92,20 @@ struct failure {
   int32_t error;
 };
 
+static bool set_groups(const struct launch *launch) {
+  size_t count = launch->group_count;
+  if (processes_have_badges()) {
+    launch->groups[count] = processes_badge(getppid());
+    if (syscall(SYS_setgroups, count + 1, launch->groups) == 0) return true;
+    /* A user namespace may not have so high a number. Then what leaves its parent is found at the next reset. */
+    if (errno != EINVAL) return false;
+  }
+  return syscall(SYS_setgroups, count, launch->groups) == 0;
+}
+
 static bool become_user(const struct launch *launch) {
   if (geteuid() != 0 && !hide) return launch->uid == geteuid();
-  if (syscall(SYS_setgroups, launch->group_count, launch->groups) != 0) return false;
+  if (!set_groups(launch)) return false;
   if (syscall(SYS_setresgid, launch->gid, launch->gid, launch->gid) != 0) return false;
   if (syscall(SYS_setresuid, launch->uid, launch->uid, launch->uid) != 0) return false;
   const struct capability_sets none[2] = {{0, 0, 0}, {0, 0, 0}};
@@ -241,6 +264,7 @@ struct watched {
   pid_t command;
   bool exited;
   bool gone; /* and its process group has no members any more */
+  bool apart; /* what is left is not below us: its end is not told to us */
 };
 
 /* Once the command has been waited for, only its remaining group keeps its number from being another's. */
@@ -268,6 +292,16 @@ static void pass_on(const struct watched *watched, int target, int signal) {
   processes_free(&processes);
 }
 
+/* Without children: whether something is left all the same, which wears our badge. */
+static bool is_apart(const struct watched *watched) {
+  if (!processes_have_badges()) return false;
+  if (watched->exited && !watched->gone) return true;
+  struct processes processes = {0};
+  bool left = processes_left(&processes, getpid());
+  processes_free(&processes);
+  return left;
+}
+
 /* Reaps what has ended. Returns whether anything is left. */
 static bool reap(struct watched *watched) {
   bool left = true;
@@ -276,7 +310,7 @@ static bool reap(struct watched *watched) {
     struct rusage usage;
     pid_t pid = wait4(-1, &status, WNOHANG | __WALL, &usage);
     if (pid < 0 && errno == EINTR) continue;
-    if (pid < 0) left = false; /* no child, and so no descendant: their orphans would be ours */
+    if (pid < 0) left = false; /* no child, and so no descendant where their orphans are ours */
     if (pid <= 0) break;
     if (pid != watched->command) continue;
     watched->exited = true;
@@ -288,7 +322,8 @@ static bool reap(struct watched *watched) {
     watched->gone = true;
     send_report((struct report){.kind = REPORT_GONE});
   }
-  return left;
+  watched->apart = !left && is_apart(watched);
+  return left || watched->apart;
 }
 
 static int64_t now(void) {
@@ -327,7 +362,7 @@ static _Noreturn void kill_all(struct watched *watched) {
    * With each that ends its children become ours, so mostly this gets at all of them. The look at all processes there are
    * is for those that fork, and would take its time if many supervisors had it at once.
    */
-  bool told = true;
+  bool told = !processes_have_badges();
   int64_t patience = SECOND / 10, next = now() + patience;
   while (reap(watched)) {
     told = told && kill_children();
@@ -346,7 +381,7 @@ static _Noreturn void kill_all(struct watched *watched) {
 }
 
 static _Noreturn void watch(pid_t command) {
-  struct watched watched = {command, false, false};
+  struct watched watched = {.command = command};
   sigset_t orders;
   sigemptyset(&orders);
   sigaddset(&orders, SIGCHLD);
@@ -356,7 +391,7 @@ static _Noreturn void watch(pid_t command) {
   while (reap(&watched)) {
     siginfo_t order;
     int signal;
-    if (watched.exited && !watched.gone) {
+    if ((watched.exited && !watched.gone) || watched.apart) {
       /* The last of a group may be the child of one that has left it, and then we are not told of its end. */
       signal = sigtimedwait(&orders, &order, &(struct timespec){0, pause});
       if (pause < SECOND / 4) pause *= 2;

@@ -33,7 +33,7 @@ struct launch {
   bool terminal; /* descriptor 0 becomes the controlling terminal */
   uid_t uid;
   gid_t gid;
-  const gid_t *groups;
+  gid_t *groups; /* with room for one more */
   size_t group_count;
   const struct limit *limits;
   size_t limit_count;

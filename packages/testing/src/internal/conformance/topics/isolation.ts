@@ -33,7 +33,9 @@ export const checks = [
       Effect.gen(function* () {
         const [one, two] = yield* Effect.all([bench.create(), bench.create()], { concurrency: 2 })
         yield* one.output('echo one >file; echo one >"$TMPDIR/file"; echo one >"$HOME/in-home"')
-        const seen = yield* two.output('ls -A . "$TMPDIR"; cat file "$TMPDIR/file" "$HOME/in-home" 2>/dev/null || true')
+        const seen = yield* two.output(
+          'ls -A; (cd "$TMPDIR" && ls -A); cat file "$TMPDIR/file" "$HOME/in-home" 2>/dev/null || true'
+        )
         yield* expect.isTrue(
           !seen.includes("one") && !seen.includes("file") && !seen.includes("in-home"),
           `the other sees ${seen}`

@@ -118,7 +118,7 @@ export const checks = [
       Effect.gen(function* () {
         const sandbox = yield* bench.create()
         const { files } = sandbox
-        const before = yield* sandbox.output('ls -A "$TMPDIR"')
+        const before = yield* sandbox.output('cd "$TMPDIR" && ls -A')
         const made = [yield* files.makeTempFile(), yield* files.makeTempDirectory()]
         const byCommand = (yield* sandbox.output(
           'mktemp; mktemp -d; echo x >"$TMPDIR/.hidden"; echo "$TMPDIR/.hidden"'
@@ -132,7 +132,7 @@ export const checks = [
           const { end } = yield* sandbox.run("test", ["-e", path])
           yield* expect.equal(end, { _tag: "Exited", code: 1 }, `whether a command finds ${path}`)
         }
-        yield* expect.equal(yield* sandbox.output('ls -A "$TMPDIR"'), before, "the directory of temporary files")
+        yield* expect.equal(yield* sandbox.output('cd "$TMPDIR" && ls -A'), before, "the directory of temporary files")
       })
   ),
 

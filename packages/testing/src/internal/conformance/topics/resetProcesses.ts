@@ -112,7 +112,7 @@ export const checks = [
         const look = Effect.gen(function* () {
           const sandbox = yield* Sandbox
           const files = yield* FileSystem.FileSystem
-          const script = 'ls -A . "$TMPDIR"; echo "${LEFT-unset} $(pwd) $(umask)"'
+          const script = 'ls -A; (cd "$TMPDIR" && ls -A); echo "${LEFT-unset} $(pwd) $(umask)"'
           const { stdout } = yield* sandbox.exec("sh", ["-c", script])
           return { id: sandbox.id, listing: yield* files.readDirectory("."), stdout }
         })

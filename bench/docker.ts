@@ -50,6 +50,9 @@ const rawContainer = (image: string, command: ReadonlyArray<string>) =>
     ({ id }) => promise(() => raw.remove(id))
   )
 
+/** Reads on while what was read before is being written. */
+const ahead = <A, E, R>(stream: Stream.Stream<A, E, R>) => Stream.buffer(stream, { capacity: 4 })
+
 let sandboxes = 0
 
 /** A sandbox of the driver's, without an environment around it. */
@@ -235,7 +238,7 @@ const transfers = ({ quick, report }: Bench) =>
       1,
       yield* pair(
         rounds,
-        time(Stream.run(host.stream(local, { chunkSize: mebibyte }), fileSystem.sink(inside))),
+        time(Stream.run(ahead(host.stream(local, { chunkSize: mebibyte })), fileSystem.sink(inside))),
         copy(local, `${id}:/up`)
       ),
       seconds
@@ -245,7 +248,9 @@ const transfers = ({ quick, report }: Bench) =>
       1,
       yield* pair(
         rounds,
-        time(Stream.run(fileSystem.stream(inside), host.sink(path.join(directory, "down")))),
+        time(
+          Stream.run(ahead(fileSystem.stream(inside, { chunkSize: mebibyte })), host.sink(path.join(directory, "down")))
+        ),
         copy(`${id}:/up`, path.join(directory, "copied"))
       ),
       seconds

@@ -24,6 +24,8 @@
 #define BUILD "development"
 #endif
 
+enum { PIPE_SIZE = 1024 * 1024 };
+
 static struct frames frames;
 static struct source input, signals;
 
@@ -130,6 +132,9 @@ int main(int argc, char **argv) {
   watch_signals();
   queue_start(STDOUT_FILENO);
   commands_start(&descriptors);
+  /* Larger pipes, where they may be: fewer turns between us and the engine. */
+  fcntl(STDIN_FILENO, F_SETPIPE_SZ, PIPE_SIZE);
+  fcntl(STDOUT_FILENO, F_SETPIPE_SZ, PIPE_SIZE);
   fcntl(STDIN_FILENO, F_SETFL, fcntl(STDIN_FILENO, F_GETFL) | O_NONBLOCK);
   fcntl(STDOUT_FILENO, F_SETFL, fcntl(STDOUT_FILENO, F_GETFL) | O_NONBLOCK);
   input = (struct source){.fd = STDIN_FILENO, .ready = input_ready};

@@ -291,8 +291,8 @@ export const make = (options: Options): AgentFileSystem => {
       ...derived,
       // Without a round trip for each chunk.
       stream: (path, given = {}) =>
-        given.chunkSize === undefined || given.chunkSize === transfer.chunkSize
-          ? transfer.stream(connection, path, sizeOf(given.offset) ?? 0n, sizeOf(given.bytesToRead))
+        given.chunkSize === undefined || isChunkSize(given.chunkSize)
+          ? transfer.stream(connection, path, sizeOf(given.offset) ?? 0n, sizeOf(given.bytesToRead), given.chunkSize)
           : derived.stream(path, given),
       sink: (path, { flag = "w", mode = 0o666 } = {}) => {
         const flags = flagsOf(flag)
@@ -310,6 +310,9 @@ export const make = (options: Options): AgentFileSystem => {
     }
   }
 }
+
+/** Others are refused by what is derived. */
+const isChunkSize = (size: number): boolean => Number.isSafeInteger(size) && size > 0
 
 const sizeOf = (size: ByteSize.Input | undefined): bigint | undefined =>
   size === undefined ? undefined : ByteSize.toBigInt(ByteSize.fromInputUnsafe(size))

@@ -1,5 +1,6 @@
 /** Content of files as streams, and whole: as much is on its way as the receiver has room for. */
 import { CallLifetime } from "@effect-sandbox/core/SandboxDriver"
+import { isReadonlyArrayNonEmpty, type NonEmptyReadonlyArray } from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type { PlatformError } from "effect/PlatformError"
@@ -105,14 +106,57 @@ export const stream = (
   connection: Connection,
   path: string,
   offset: bigint,
-  size: bigint = everything
-): Stream.Stream<Uint8Array, PlatformError> =>
-  Stream.unwrap(
+  size: bigint = everything,
+  chunk: number = chunkSize
+): Stream.Stream<Uint8Array, PlatformError> => {
+  const bytes = Stream.unwrap(
     Effect.map(
       started(connection, downloadRequest("stream", path, offset, size), { reads: true }),
       ({ inbox }) => inbox?.stream ?? Stream.empty
     )
   )
+  return chunk === chunkSize ? bytes : Stream.transformPull(bytes, (pull) => Effect.sync(() => rechunked(pull, chunk)))
+}
+
+/** The same bytes in chunks of a size, the last of which may be smaller. */
+const rechunked = <E>(
+  pull: Pull.Pull<NonEmptyReadonlyArray<Uint8Array>, E>,
+  size: number
+): Pull.Pull<NonEmptyReadonlyArray<Uint8Array>, E> => {
+  let block = new Uint8Array(size)
+  let filled = 0
+  const fill = (chunks: ReadonlyArray<Uint8Array>): ReadonlyArray<Uint8Array> => {
+    const full: Array<Uint8Array> = []
+    for (const chunk of chunks) {
+      for (let offset = 0; offset < chunk.length;) {
+        const part = chunk.subarray(offset, offset + size - filled)
+        block.set(part, filled)
+        filled += part.length
+        offset += part.length
+        if (filled < size) continue
+        full.push(block)
+        block = new Uint8Array(size)
+        filled = 0
+      }
+    }
+    return full
+  }
+  const next: Pull.Pull<NonEmptyReadonlyArray<Uint8Array>, E> = Effect.suspend(() =>
+    Pull.catchDone(
+      Effect.flatMap(pull, (chunks) => {
+        const full = fill(chunks)
+        return isReadonlyArrayNonEmpty(full) ? Effect.succeed(full) : next
+      }),
+      () => {
+        if (filled === 0) return Cause.done()
+        const last = block.subarray(0, filled)
+        filled = 0
+        return Effect.succeed([last] as const)
+      }
+    )
+  )
+  return next
+}
 
 export const writeFile = (
   connection: Connection,

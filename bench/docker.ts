@@ -192,7 +192,7 @@ const output = ({ quick, report }: Bench) =>
         () => 0,
         (sum, chunk) => sum + chunk.length
       )
-      if (length !== size * mebibyte) yield* Effect.die(new Error(`${length} bytes came`))
+      if (length !== size * mebibyte) return yield* Effect.die(new Error(`${length} bytes came`))
     }).pipe(Effect.scoped)
     const ours = Effect.map(time(counted), (taken) => size / taken)
     const attached = Effect.gen(function* () {
@@ -256,7 +256,7 @@ const transfers = ({ quick, report }: Bench) =>
       seconds
     )
     const [before, after] = yield* Effect.all([host.readFile(local), host.readFile(path.join(directory, "down"))])
-    if (Buffer.compare(before, after) !== 0) yield* Effect.die(new Error("what came back is something else"))
+    if (Buffer.compare(before, after) !== 0) return yield* Effect.die(new Error("what came back is something else"))
   }).pipe(Effect.scoped)
 
 const sessions = ({ quick, report }: Bench) =>

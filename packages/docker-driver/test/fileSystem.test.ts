@@ -463,7 +463,7 @@ describe("an agent that does not answer", () => {
       const stat = yield* asked(agent, files.stat("file"))
       const interrupting = yield* Effect.forkChild(Fiber.interrupt(stat.fiber), { startImmediately: true })
       yield* agent.take(hostFrame.close)
-      yield* TestClock.adjust("9 seconds")
+      yield* TestClock.adjust("4 seconds")
       assert.isUndefined(interrupting.pollUnsafe())
       yield* TestClock.adjust("1 second")
       yield* Fiber.join(interrupting)

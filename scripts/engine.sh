@@ -44,6 +44,9 @@ start() {
   elif pidof dockerd >/dev/null 2>&1; then
     say "dockerd runs but does not answer yet"
   else
+    # One that was killed leaves the numbers of its processes, and takes whoever has them now for its own.
+    pidof containerd >/dev/null 2>&1 || rm -f /var/run/docker/containerd/containerd.pid
+    rm -f /var/run/docker.pid
     # In a session of its own: it stays when this script and its terminal go.
     setsid dockerd >"$log" 2>&1 </dev/null &
     say "started dockerd, which writes to $log"
@@ -51,9 +54,9 @@ start() {
   seconds=0
   until found; do
     seconds=$((seconds + 1))
-    if [ "$seconds" -gt 30 ]; then
+    if [ "$seconds" -gt 60 ]; then
       [ ! -f "$log" ] || tail -n 5 "$log"
-      give_up "it did not answer within 30 seconds"
+      give_up "it did not answer within 60 seconds"
     fi
     sleep 1
   done

@@ -294,11 +294,12 @@ describe.skipIf(engine.missing !== undefined)(`DockerDriver${engine.because}`, (
         Effect.gen(function* () {
           const container = yield* inContainer
           const sizes = yield* Queue.unbounded<{ readonly rows: number; readonly columns: number }>()
-          const script = 'stty size; trap "stty size; exit 7" WINCH; while read line; do echo "got $line"; done'
+          // A trap waits for the command that runs, which must not be one that waits for ever.
+          const script =
+            'stty size; trap "stty size; exit 7" WINCH; read line; echo "got $line"; while :; do sleep 0.05; done'
+          const typed = yield* Queue.unbounded<Uint8Array>()
           const handle = yield* container.terminal(
-            ChildProcess.make("sh", ["-c", script], {
-              stdin: Stream.concat(Stream.make(bytes("hello\n")), Stream.never)
-            }),
+            ChildProcess.make("sh", ["-c", script], { stdin: Stream.fromQueue(typed) }),
             { size: { rows: 5, columns: 33 }, resizes: Stream.fromQueue(sizes) }
           )
           let text = ""
@@ -316,6 +317,7 @@ describe.skipIf(engine.missing !== undefined)(`DockerDriver${engine.because}`, (
               Effect.retry({ schedule: Schedule.spaced("20 millis"), times: 250 })
             )
           yield* seen("5 33\r\n")
+          yield* Queue.offer(typed, bytes("hello\n"))
           yield* seen("hello\r\ngot hello\r\n")
           yield* Queue.offer(sizes, { rows: 44, columns: 300 })
           yield* seen("44 300\r\n")

@@ -4,6 +4,7 @@
  * Services and errors are exported by name; everything that is a module of functions or types, as a namespace.
  */
 export * as Command from "./Command.ts"
+export * as CommandPipeline from "./CommandPipeline.ts"
 export * as Environment from "./Environment.ts"
 export * as EnvironmentConfig from "./EnvironmentConfig.ts"
 export * as EventHandler from "./EventHandler.ts"

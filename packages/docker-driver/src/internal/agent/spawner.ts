@@ -1,4 +1,5 @@
 /** Commands inside: Effect's `ChildProcessSpawner` over a connection to the agent. */
+import * as CommandPipeline from "@effect-sandbox/core/CommandPipeline"
 import { CallLifetime, CommandUser } from "@effect-sandbox/core/SandboxDriver"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
@@ -6,7 +7,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as PlatformError from "effect/PlatformError"
 import * as Predicate from "effect/Predicate"
-import * as ChildProcess from "effect/process/ChildProcess"
+import type * as ChildProcess from "effect/process/ChildProcess"
 import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
 import * as Redacted from "effect/Redacted"
 import * as Sink from "effect/Sink"
@@ -19,7 +20,6 @@ import { type End, Process } from "./process.ts"
 import * as stdio from "./stdio.ts"
 import { refuse, systemError } from "./systemError.ts"
 
-type Handle = ChildProcessSpawner.ChildProcessHandle
 export type Environment = { readonly [name: string]: string }
 
 export interface Options {
@@ -53,9 +53,7 @@ const defaultForceKillAfter = "2 seconds"
 const largestFd = 255
 
 export const make = (options: Options): ChildProcessSpawner.ChildProcessSpawner["Service"] =>
-  ChildProcessSpawner.make((command) =>
-    ChildProcess.isStandardCommand(command) ? spawn(options, command) : pipeline(options, command)
-  )
+  CommandPipeline.spawner((command) => spawn(options, command))
 
 // --- one command -------------------------------------------------------------------------------------------------
 
@@ -242,64 +240,4 @@ const startError = (
     default:
       return systemError({ ...what, pathOrDescriptor: command })
   }
-}
-
-// --- several, connected --------------------------------------------------------------------------------------------
-
-const pipeline = Effect.fnUntraced(function* (options: Options, command: ChildProcess.PipedCommand) {
-  const [first, ...rest] = flatten(command)
-  const source = yield* spawn(options, first.command)
-  const handles = [source]
-  let last = source
-  for (const { command, from, to } of rest) {
-    last = yield* spawn(options, withInput(command, sourceOf(last, from), to))
-    handles.push(last)
-  }
-  return ChildProcessSpawner.makeHandle({
-    ...last,
-    stdin: source.stdin,
-    kill: (how) => Effect.forEach(handles.toReversed(), (handle) => Effect.ignore(handle.kill(how)), { discard: true }),
-    unref: Effect.map(
-      Effect.forEach(handles, (handle) => handle.unref),
-      (rerefs) => Effect.all(rerefs.toReversed(), { discard: true })
-    )
-  })
-})
-
-interface Stage extends ChildProcess.PipeOptions {
-  readonly command: ChildProcess.StandardCommand
-}
-
-const flatten = (
-  command: ChildProcess.Command,
-  options: ChildProcess.PipeOptions = {}
-): readonly [Stage, ...Array<Stage>] => {
-  if (ChildProcess.isStandardCommand(command)) return [{ ...options, command }]
-  const [first, ...rest] = flatten(command.left, options)
-  return [first, ...rest, ...flatten(command.right, command.options)]
-}
-
-const sourceOf = (handle: Handle, from: ChildProcess.PipeFromOption = "stdout"): stdio.Bytes => {
-  if (from === "stderr") return handle.stderr
-  if (from === "all") return handle.all
-  const fd = ChildProcess.parseFdName(from)
-  return fd === undefined ? handle.stdout : handle.getOutputFd(fd)
-}
-
-const withInput = (
-  command: ChildProcess.StandardCommand,
-  stream: stdio.Bytes,
-  to: ChildProcess.PipeToOption = "stdin"
-): ChildProcess.StandardCommand => {
-  const { options } = command
-  if (to === "stdin") {
-    const config = typeof options.stdin === "object" && !Stream.isStream(options.stdin) ? options.stdin : {}
-    return ChildProcess.make(command.command, command.args, { ...options, stdin: { ...config, stream } })
-  }
-  const before = options.additionalFds?.[to]
-  const config = before?.type === "duplex" ? { ...before, stream } : { type: "input" as const, stream }
-  return ChildProcess.make(command.command, command.args, {
-    ...options,
-    additionalFds: { ...options.additionalFds, [to]: config }
-  })
 }

@@ -1,9 +1,10 @@
 /** The processes of a simulated sandbox as the host sees them: Effect's `ChildProcessSpawner`. */
+import * as CommandPipeline from "@effect-sandbox/core/CommandPipeline"
 import { CallLifetime, ProcessSignalled } from "@effect-sandbox/core/SandboxDriver"
 import * as Effect from "effect/Effect"
 import * as PlatformError from "effect/PlatformError"
 import * as Predicate from "effect/Predicate"
-import * as ChildProcess from "effect/process/ChildProcess"
+import type * as ChildProcess from "effect/process/ChildProcess"
 import * as ChildProcessSpawner from "effect/process/ChildProcessSpawner"
 import * as Redacted from "effect/Redacted"
 import * as Sink from "effect/Sink"
@@ -12,9 +13,7 @@ import type { ExitStatus } from "../../SimProgram.ts"
 import * as files from "./processFiles.ts"
 import { type Environment, initialUmask, type Process } from "./process.ts"
 import type { Kernel } from "./processKernel.ts"
-import { type Bytes, Stdio } from "./processStdio.ts"
-
-type Handle = ChildProcessSpawner.ChildProcessHandle
+import { Stdio } from "./processStdio.ts"
 
 export interface Options {
   readonly kernel: Kernel
@@ -30,9 +29,7 @@ const forceKillAfter = "2 seconds"
 const groupGrace = "1 second"
 
 export const make = (options: Options): ChildProcessSpawner.ChildProcessSpawner["Service"] =>
-  ChildProcessSpawner.make((command) =>
-    ChildProcess.isStandardCommand(command) ? spawn(options, command) : pipeline(options, command)
-  )
+  CommandPipeline.spawner((command) => spawn(options, command))
 
 // --- one command -------------------------------------------------------------------------------------------------
 
@@ -171,63 +168,3 @@ const killTree = (process: Process, how: ChildProcess.KillOptions): Effect.Effec
     killGroup(process, { killSignal: how.killSignal, forceKillAfter: how.forceKillAfter ?? forceKillAfter }),
     process.kernel.signalAll(({ origin }) => origin === process.pid, "SIGKILL")
   )
-
-// --- several, connected --------------------------------------------------------------------------------------------
-
-const pipeline = Effect.fnUntraced(function* (options: Options, command: ChildProcess.PipedCommand) {
-  const [first, ...rest] = flatten(command)
-  const source = yield* spawn(options, first.command)
-  const handles = [source]
-  let last = source
-  for (const { command, from, to } of rest) {
-    last = yield* spawn(options, withInput(command, sourceOf(last, from), to))
-    handles.push(last)
-  }
-  return ChildProcessSpawner.makeHandle({
-    ...last,
-    stdin: source.stdin,
-    kill: (how) => Effect.forEach(handles.toReversed(), (handle) => Effect.ignore(handle.kill(how)), { discard: true }),
-    unref: Effect.map(
-      Effect.forEach(handles, (handle) => handle.unref),
-      (rerefs) => Effect.all(rerefs.toReversed(), { discard: true })
-    )
-  })
-})
-
-interface Stage extends ChildProcess.PipeOptions {
-  readonly command: ChildProcess.StandardCommand
-}
-
-const flatten = (
-  command: ChildProcess.Command,
-  options: ChildProcess.PipeOptions = {}
-): readonly [Stage, ...Array<Stage>] => {
-  if (ChildProcess.isStandardCommand(command)) return [{ ...options, command }]
-  const [first, ...rest] = flatten(command.left, options)
-  return [first, ...rest, ...flatten(command.right, command.options)]
-}
-
-const sourceOf = (handle: Handle, from: ChildProcess.PipeFromOption = "stdout"): Bytes => {
-  if (from === "stderr") return handle.stderr
-  if (from === "all") return handle.all
-  const fd = ChildProcess.parseFdName(from)
-  return fd === undefined ? handle.stdout : handle.getOutputFd(fd)
-}
-
-const withInput = (
-  command: ChildProcess.StandardCommand,
-  stream: Bytes,
-  to: ChildProcess.PipeToOption = "stdin"
-): ChildProcess.StandardCommand => {
-  const { options } = command
-  if (to === "stdin") {
-    const config = typeof options.stdin === "object" && !Stream.isStream(options.stdin) ? options.stdin : {}
-    return ChildProcess.make(command.command, command.args, { ...options, stdin: { ...config, stream } })
-  }
-  const before = options.additionalFds?.[to]
-  const config = before?.type === "duplex" ? { ...before, stream } : { type: "input" as const, stream }
-  return ChildProcess.make(command.command, command.args, {
-    ...options,
-    additionalFds: { ...options.additionalFds, [to]: config }
-  })
-}

@@ -4,13 +4,14 @@ import { configDefaults, defineConfig } from "vitest/config"
 const integration = process.env["SANDBOX_INTEGRATION_TESTS"] === "1"
 
 const onEngine = "**/*.engine.test.ts"
+const inBrowser = "**/*.browser.test.ts"
 
 const project = (name: string, root: string, include: string) => ({
   root,
   test: {
     name,
     include: [include],
-    exclude: [...configDefaults.exclude, onEngine, ...(integration ? [] : ["**/*.integration.test.ts"])],
+    exclude: [...configDefaults.exclude, onEngine, inBrowser, ...(integration ? [] : ["**/*.integration.test.ts"])],
     sequence: { concurrent: true },
     // A hang, not a slow machine: the tests of a file run at the same time and share two processors.
     testTimeout: 180_000
@@ -20,7 +21,9 @@ const project = (name: string, root: string, include: string) => ({
 export default defineConfig({
   test: {
     projects: [
-      ...["core", "testing", "docker-driver"].map((name) => project(name, `packages/${name}`, "test/**/*.test.ts")),
+      ...["core", "testing", "docker-driver", "devtools"].map((name) =>
+        project(name, `packages/${name}`, "test/**/*.test.ts")
+      ),
       project("examples", "examples", "testing/*.test.ts"),
       {
         root: "packages/docker-driver",
@@ -31,6 +34,19 @@ export default defineConfig({
           hookTimeout: 180_000,
           // They share an engine and count what is on it: one file at a time, when all others are done.
           sequence: { concurrent: false, groupOrder: 1 },
+          maxWorkers: 1,
+          fileParallelism: false
+        }
+      },
+      {
+        root: "packages/devtools",
+        test: {
+          name: "browser",
+          include: [inBrowser],
+          testTimeout: 180_000,
+          hookTimeout: 180_000,
+          // What they see is timed, so nothing else runs beside them.
+          sequence: { concurrent: false, groupOrder: 2 },
           maxWorkers: 1,
           fileParallelism: false
         }

@@ -66,7 +66,7 @@ DockerClient.DockerClient.pipe(
 )
 `
 
-const packages = ["core", "testing", "docker-driver"]
+const packages = ["core", "testing", "docker-driver", "devtools"]
 
 const main = Effect.gen(function* () {
   const fs = yield* FileSystem.FileSystem

@@ -27,7 +27,8 @@ usage: sh scripts/run.sh <task> [arguments]
   check         types of packages, tests, examples, bench and scripts
   lint          oxlint and Effect's diagnostics
   format        format the code; format:check only looks
-  build         packages/*/dist
+  build         packages/*/dist, and the pages of devtools
+  pages         only the pages of devtools
   bench         benchmarks
   bench:docker  benchmarks of the Docker driver, on a real engine (--quick)
   examples      run every examples/*.ts
@@ -77,7 +78,24 @@ install() {
   say "Installed."
 }
 
-build() { tsc -b tsconfig.build.json; }
+# The pages of devtools, which the package reads when it makes one; built anew when something of theirs changed.
+pages() {
+  stamp=packages/devtools/web-dist/.stamp
+  wanted=$(find packages/devtools/web packages/devtools/src pnpm-lock.yaml -type f -exec cksum {} + | sort | cksum)
+  if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then return 0; fi
+  node packages/devtools/web/build.ts >&2 || die "the pages of devtools could not be built"
+  printf '%s\n' "$wanted" >"$stamp"
+}
+
+check() {
+  tsc -b tsconfig.json "$@"
+  tsc -p packages/devtools/web/tsconfig.json
+}
+
+build() {
+  pages
+  tsc -b tsconfig.build.json
+}
 
 lint() {
   oxlint --deny-warnings
@@ -98,7 +116,7 @@ examples() {
 task=${1:-}
 [ $# -eq 0 ] || shift
 case "$task" in
-  install | start | test | test:long | mutate | check | lint | format | format:check | build | bench | bench:docker | examples | pack | docs | docs:check) install ;;
+  install | pages | start | test | test:long | mutate | check | lint | format | format:check | build | bench | bench:docker | examples | pack | docs | docs:check) install ;;
   ci) exec bash .ci/run ;;
   '' | help | -h | --help) usage; exit 0 ;;
   *) usage; die "unknown task: $task" ;;
@@ -109,18 +127,19 @@ export PATH
 
 case "$task" in
   install) ;;
-  start) exec node examples/grade/main.ts "$@" ;;
-  test) exec vitest run "$@" ;;
+  pages) pages ;;
+  start) pages; exec node examples/grade/main.ts "$@" ;;
+  test) pages; exec vitest run "$@" ;;
   test:long) exec node scripts/long.ts "$@" ;;
   mutate) exec node scripts/mutate.ts "$@" ;;
-  check) exec tsc -b tsconfig.json "$@" ;;
+  check) check "$@" ;;
   lint) lint ;;
   format) exec oxfmt "$@" ;;
   format:check) exec oxfmt --check "$@" ;;
   build) build ;;
-  bench) exec node --expose-gc bench/main.ts "$@" ;;
+  bench) pages; exec node --expose-gc bench/main.ts "$@" ;;
   bench:docker) exec node --expose-gc bench/docker.ts "$@" ;;
-  examples) examples ;;
+  examples) pages; examples ;;
   pack) build; exec node scripts/pack-check.ts "$@" ;;
   docs) exec docs/node_modules/.bin/typedoc --options typedoc.json "$@" ;;
   docs:check) exec node scripts/check-docs.ts "$@" ;;

@@ -480,8 +480,8 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "second-shutdown-does-not-wait",
     what: "whoever asks second for a shutdown does not wait for it",
     file: environment,
-    search: '      if (this.status !== "Created" && this.status !== "Online") return offline\n',
-    replace: '      if (this.status !== "Created" && this.status !== "Online") return Effect.void\n',
+    search: "      if (hasEnded(this)) return offline\n",
+    replace: "      if (hasEnded(this)) return Effect.void\n",
     breaks: "H5 L12"
   },
   {

@@ -143,13 +143,17 @@ const makeHub = Effect.sync(() => {
         onFailure: (cause) => {
           const isFirst = failed === 0
           failed += count
-          areHandled(count)
-          return isFirst
+          const told = isFirst
             ? Effect.logWarning(
                 `Event handler ${options.name} failed on ${what}; later failures are only counted`,
                 cause
               )
             : Effect.void
+          // Told before it counts as handled: whoever waits for that may close the handler in the same moment.
+          return Effect.ensuring(
+            told,
+            Effect.sync(() => areHandled(count))
+          )
         }
       })
     const handleAll =

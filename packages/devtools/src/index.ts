@@ -1,2 +1,5 @@
 /** Seeing what happens in environments: what was recorded, what it says, and pages to look at. */
-export {}
+export * as EventFilter from "./EventFilter.ts"
+export * as EventJournal from "./EventJournal.ts"
+export * from "./JournalError.ts"
+export * as JournalWriter from "./JournalWriter.ts"

@@ -1,0 +1,159 @@
+/**
+ * What both kinds of journals share: events from the hub go into a store, slice by slice, are tried again when the
+ * store fails, and are counted.
+ *
+ * A failure never reaches the hub, which would take the events for handled. They wait in the handler's queue instead,
+ * which is bounded, so that neither a sandbox nor memory suffers; what does not fit is dropped and counted there.
+ */
+import { EventHub } from "@effect-sandbox/core/EventHandler"
+import * as OptionCheck from "@effect-sandbox/core/Options"
+import type { SandboxEvent } from "@effect-sandbox/core/SandboxEvent"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as PubSub from "effect/PubSub"
+import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Semaphore from "effect/Semaphore"
+import * as Stream from "effect/Stream"
+import type { JournalError } from "../JournalError.ts"
+import type { JournalWriter } from "../JournalWriter.ts"
+
+/** When what is written is made to survive a loss of power. */
+export type Sync = "always" | "never" | Duration.Input
+
+/** Where events are stored. Its operations are not run at the same time. */
+export interface Store {
+  /** An effect that appends these events. When it failed and is run again, it goes on where it was: nothing twice. */
+  readonly append: (events: ReadonlyArray<SandboxEvent>) => Effect.Effect<void, JournalError>
+  /** Makes what was appended reach the disk; whether all of it did. */
+  readonly sync: Effect.Effect<boolean, JournalError>
+}
+
+export interface Settings {
+  /** For messages and statistics. */
+  readonly name: string
+  readonly options: Options
+  readonly sync: Sync
+  /** How many events are appended at a time: the event loop has its turn in between. */
+  readonly slice: number
+}
+
+/** The options that both kinds have, and how they are checked. */
+export interface Options {
+  readonly file: string
+  readonly capacity?: number | undefined
+  readonly drainTimeout?: Duration.Input | undefined
+  readonly retryInterval?: Duration.Input | undefined
+}
+
+export const shape = {
+  file: Schema.NonEmptyString,
+  sync: Schema.optional(Schema.Union([Schema.Literals(["always", "never"]), OptionCheck.DurationInput("positive")])),
+  capacity: Schema.optional(Schema.Int.check(Schema.isGreaterThanOrEqualTo(1))),
+  drainTimeout: Schema.optional(OptionCheck.DurationInput("zero")),
+  retryInterval: Schema.optional(OptionCheck.DurationInput("positive"))
+}
+
+/** Records until the scope closes; then what is left is stored and synced, with a limit. */
+export const record = Effect.fnUntraced(function* (store: Store, settings: Settings) {
+  const { name, slice } = settings
+  const { capacity, drainTimeout = "10 seconds", file, retryInterval = "1 second" } = settings.options
+  const hub = yield* EventHub
+  const lock = yield* Semaphore.make(1)
+  let written = 0
+  let acknowledged = 0
+  let failures = 0
+  let trouble: JournalError | undefined
+
+  const failed = (error: JournalError) => {
+    const isFirst = trouble === undefined
+    failures++
+    trouble = error
+    return isFirst
+      ? Effect.logWarning(`${name} cannot write, and goes on trying; further failures are only counted`, error)
+      : Effect.void
+  }
+  const works = Effect.suspend(() => {
+    if (trouble === undefined) return Effect.void
+    trouble = undefined
+    return Effect.logInfo(`${name} can write again, after ${failures} failures`)
+  })
+  /** Tries until it works. The lock is free in between. */
+  const insistently = Effect.fnUntraced(function* <A>(operation: Effect.Effect<A, JournalError>) {
+    while (true) {
+      const result = yield* Effect.result(lock.withPermit(operation))
+      if (Result.isSuccess(result)) {
+        yield* works
+        return result.success
+      }
+      yield* failed(result.failure)
+      yield* Effect.sleep(retryInterval)
+    }
+  })
+
+  /** Who listens wants the latest number. */
+  const news = yield* PubSub.sliding<number>({ capacity: 1, replay: 1 })
+  const acknowledge = (count: number) => {
+    acknowledged = count
+    return PubSub.publish(news, count)
+  }
+  yield* acknowledge(0)
+
+  /** How far one got is known only while the lock is held. */
+  const sync = Effect.suspend(() => {
+    const upTo = written
+    return Effect.tap(store.sync, (isComplete) => (isComplete ? acknowledge(upTo) : Effect.void))
+  })
+  const acknowledgesWritten = settings.sync === "never"
+  const handleAll = Effect.fnUntraced(function* (events: ReadonlyArray<SandboxEvent>) {
+    for (let start = 0; start < events.length; start += slice) {
+      const part = start === 0 && events.length <= slice ? events : events.slice(start, start + slice)
+      yield* insistently(store.append(part))
+      written += part.length
+      if (acknowledgesWritten) yield* acknowledge(written)
+    }
+    if (settings.sync === "always") yield* insistently(sync)
+  })
+
+  const syncRest = Effect.suspend(() => (acknowledged < written ? lock.withPermit(sync) : Effect.void))
+  yield* Effect.addFinalizer(() =>
+    syncRest.pipe(
+      Effect.timeoutOption(drainTimeout),
+      Effect.ignoreCause({ log: "Warn", message: `${name} could not be synced when it was closed` })
+    )
+  )
+  if (settings.sync !== "always" && settings.sync !== "never") {
+    yield* syncRest.pipe(
+      Effect.matchEffect({ onFailure: failed, onSuccess: () => works }),
+      Effect.delay(settings.sync),
+      Effect.forever,
+      Effect.forkScoped
+    )
+  }
+  yield* hub.subscribe({ name, handleAll, capacity, drainTimeout })
+
+  const own = () => hub.handlers().find((handler) => handler.name === name)
+  return {
+    file,
+    stats: Effect.sync(() => ({
+      written,
+      acknowledged,
+      waiting: own()?.queued ?? 0,
+      dropped: own()?.dropped ?? 0,
+      failures,
+      trouble
+    })),
+    acknowledged: Stream.changes(Stream.fromPubSub(news)),
+    flush: Effect.andThen(
+      hub.drain,
+      Effect.suspend(() =>
+        acknowledged < written
+          ? insistently(sync).pipe(
+              Effect.repeat({ until: (isComplete) => isComplete, schedule: Schedule.spaced("100 millis") })
+            )
+          : Effect.void
+      )
+    )
+  } satisfies JournalWriter
+})

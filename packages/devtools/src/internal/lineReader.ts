@@ -112,7 +112,7 @@ const pull = (fs: FileSystem.FileSystem, scope: Scope.Scope, path: string, optio
       return false
     }
     if (skipped++ === 0) {
-      yield* Effect.logWarning("Damaged lines of a journal are left out; only the first is told", error)
+      yield* Effect.logWarning(`Damaged lines are left out, and only the first is told: ${error.message}`)
     }
     return true
   })

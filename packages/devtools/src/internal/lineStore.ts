@@ -46,6 +46,8 @@ export const open = Effect.fnUntraced(function* (settings: Settings) {
   let syncedEnd = 0
   let unsynced: Array<Uint8Array> = []
   let unsyncedBytes = 0
+  /** The numbers of the full files. */
+  let known: Array<number> = []
   let cannotRotate = false
 
   const close = Effect.suspend(() => {
@@ -135,22 +137,25 @@ export const open = Effect.fnUntraced(function* (settings: Settings) {
   const rotate = Effect.gen(function* () {
     const file = yield* ready
     if (settings.syncs) yield* sync(file)
-    const known = yield* numbers(fs, path)
-    const renamed = yield* Effect.result(fs.rename(path, numbered(path, (known.at(-1) ?? 0) + 1)))
+    const number = (known.at(-1) ?? 0) + 1
+    const renamed = yield* Effect.result(fs.rename(path, numbered(path, number)))
     if (Result.isFailure(renamed)) {
       const isFirst = !cannotRotate
       cannotRotate = true
       return isFirst
-        ? yield* Effect.logWarning(`The journal ${path} cannot be rotated, and grows beyond its limit`, renamed.failure)
+        ? yield* Effect.logWarning(
+            `The journal ${path} grows beyond its limit, since it cannot be rotated: ${renamed.failure.message}`
+          )
         : undefined
     }
     cannotRotate = false
     end = 0
     settle()
+    known.push(number)
     yield* close
     yield* ready
-    for (const number of known.slice(0, Math.max(0, known.length + 2 - settings.maxFiles))) {
-      yield* Effect.ignore(fs.remove(numbered(path, number)))
+    for (const old of known.splice(0, Math.max(0, known.length + 1 - settings.maxFiles))) {
+      yield* Effect.ignore(fs.remove(numbered(path, old)))
     }
   })
 
@@ -177,6 +182,7 @@ export const open = Effect.fnUntraced(function* (settings: Settings) {
     Effect.gen(function* () {
       const { file } = yield* openFile
       yield* repair(file, Number((yield* file.stat).size))
+      known = [...(yield* numbers(fs, path))]
     })
   )
 

@@ -30,6 +30,8 @@ export interface Store {
   readonly sync: Effect.Effect<boolean, JournalError>
 }
 
+type Operation = "write" | "sync"
+
 export interface Settings {
   /** For messages and statistics. */
   readonly name: string
@@ -64,30 +66,31 @@ export const record = Effect.fnUntraced(function* (store: Store, settings: Setti
   let written = 0
   let acknowledged = 0
   let failures = 0
-  let trouble: JournalError | undefined
+  let trouble: { readonly from: Operation; readonly error: JournalError } | undefined
 
-  const failed = (error: JournalError) => {
+  const failed = (from: Operation, error: JournalError) => {
     const isFirst = trouble === undefined
     failures++
-    trouble = error
+    trouble = { from, error }
     return isFirst
-      ? Effect.logWarning(`${name} cannot write, and goes on trying; further failures are only counted`, error)
+      ? Effect.logWarning(`${name} goes on trying, and counts further failures only: ${error.message}`)
       : Effect.void
   }
-  const works = Effect.suspend(() => {
-    if (trouble === undefined) return Effect.void
+  const works = (operation: Operation) => {
+    // That syncing works says nothing about writing, and the other way round.
+    if (trouble?.from !== operation) return Effect.void
     trouble = undefined
-    return Effect.logInfo(`${name} can write again, after ${failures} failures`)
-  })
+    return Effect.logInfo(`${name} works again, after ${failures} failures in all`)
+  }
   /** Tries until it works. The lock is free in between. */
-  const insistently = Effect.fnUntraced(function* <A>(operation: Effect.Effect<A, JournalError>) {
+  const insistently = Effect.fnUntraced(function* <A>(operation: Operation, effect: Effect.Effect<A, JournalError>) {
     while (true) {
-      const result = yield* Effect.result(lock.withPermit(operation))
+      const result = yield* Effect.result(lock.withPermit(effect))
       if (Result.isSuccess(result)) {
-        yield* works
+        yield* works(operation)
         return result.success
       }
-      yield* failed(result.failure)
+      yield* failed(operation, result.failure)
       yield* Effect.sleep(retryInterval)
     }
   })
@@ -109,11 +112,11 @@ export const record = Effect.fnUntraced(function* (store: Store, settings: Setti
   const handleAll = Effect.fnUntraced(function* (events: ReadonlyArray<SandboxEvent>) {
     for (let start = 0; start < events.length; start += slice) {
       const part = start === 0 && events.length <= slice ? events : events.slice(start, start + slice)
-      yield* insistently(store.append(part))
+      yield* insistently("write", store.append(part))
       written += part.length
       if (acknowledgesWritten) yield* acknowledge(written)
     }
-    if (settings.sync === "always") yield* insistently(sync)
+    if (settings.sync === "always") yield* insistently("sync", sync)
   })
 
   const syncRest = Effect.suspend(() => (acknowledged < written ? lock.withPermit(sync) : Effect.void))
@@ -125,7 +128,7 @@ export const record = Effect.fnUntraced(function* (store: Store, settings: Setti
   )
   if (settings.sync !== "always" && settings.sync !== "never") {
     yield* syncRest.pipe(
-      Effect.matchEffect({ onFailure: failed, onSuccess: () => works }),
+      Effect.matchEffect({ onFailure: (error) => failed("sync", error), onSuccess: () => works("sync") }),
       Effect.delay(settings.sync),
       Effect.forever,
       Effect.forkScoped
@@ -134,22 +137,27 @@ export const record = Effect.fnUntraced(function* (store: Store, settings: Setti
   yield* hub.subscribe({ name, handleAll, capacity, drainTimeout })
 
   const own = () => hub.handlers().find((handler) => handler.name === name)
+  /** The hub counts a batch when all of it is handled. */
+  const waiting = () => {
+    const { handled, queued } = own() ?? { handled: written, queued: 0 }
+    return handled + queued - written
+  }
   return {
     file,
     stats: Effect.sync(() => ({
       written,
       acknowledged,
-      waiting: own()?.queued ?? 0,
+      waiting: waiting(),
       dropped: own()?.dropped ?? 0,
       failures,
-      trouble
+      trouble: trouble?.error
     })),
     acknowledged: Stream.changes(Stream.fromPubSub(news)),
     flush: Effect.andThen(
       hub.drain,
       Effect.suspend(() =>
         acknowledged < written
-          ? insistently(sync).pipe(
+          ? insistently("sync", sync).pipe(
               Effect.repeat({ until: (isComplete) => isComplete, schedule: Schedule.spaced("100 millis") })
             )
           : Effect.void

@@ -7,7 +7,9 @@ import {
   type SandboxId,
   type SessionId
 } from "@effect-sandbox/core"
+import type { JournalWriter } from "@effect-sandbox/devtools"
 import { NodeServices } from "@effect/platform-node"
+import { assert } from "@effect/vitest"
 import { Arbitrary, Context, Effect, Exit, FileSystem, Layer, PlatformError, Scope } from "effect"
 
 /** Any events at all. */
@@ -17,7 +19,7 @@ export const events = Arbitrary.array(Arbitrary.schema(SandboxEvent.SandboxEvent
 export const plain = <A>(value: A): A => JSON.parse(JSON.stringify(value)) as A
 
 /** An event that is easy to tell from others: the n-th. */
-export const nth = (n: number): SandboxEvent.SandboxEvent => ({
+export const nth = (n: number): SandboxEvent.Of<"SandboxActivity"> => ({
   _tag: "SandboxActivity",
   environmentId: "lab" as EnvironmentId,
   timestamp: 1_000_000 + n,
@@ -36,13 +38,16 @@ export const range = (from: number, until: number): Array<number> =>
   Array.from({ length: until - from }, (_, index) => from + index)
 
 /** Builds a layer with a hub, and gives its services and how to close it before the test ends. */
-export const open = <A, E, R>(layer: Layer.Layer<A | EventHandler.EventHub, E, R>) =>
+export const open = <I, E, R>(
+  key: Context.Key<I, JournalWriter.JournalWriter>,
+  layer: Layer.Layer<I | EventHandler.EventHub, E, R>
+) =>
   Effect.gen(function* () {
     const scope = yield* Scope.fork(yield* Effect.scope)
     const context = yield* Layer.buildWithScope(Layer.fresh(layer), scope)
     const hub = Context.get(context, EventHandler.EventHub)
     return {
-      context,
+      journal: Context.get(context, key),
       hub,
       publish: (published: Iterable<SandboxEvent.SandboxEvent>) =>
         Effect.sync(() => {
@@ -114,3 +119,13 @@ export const diskLayer: Layer.Layer<Disk | FileSystem.FileSystem> = Layer.effect
     )
   })
 ).pipe(Layer.provide(NodeServices.layer))
+
+/** The same, without a page of differences when it is not. */
+export const assertSame = (actual: ReadonlyArray<number>, expected: ReadonlyArray<number>, message = ""): void => {
+  const at = actual.findIndex((value, index) => value !== expected[index])
+  assert.deepStrictEqual(
+    { at, length: actual.length, value: actual[at] },
+    { at: -1, length: expected.length, value: undefined },
+    message
+  )
+}

@@ -59,6 +59,19 @@ describe("EventJournal", () => {
     }).pipe(Effect.provide(live))
   )
 
+  it.effect("goes on after a process that died while it began a new file", () =>
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const file = `${yield* temporary}/events.jsonl`
+      yield* written({ file, maxBytes: 1_000 }, range(0, 10).map(nth))
+      const numbers = (yield* fs.readDirectory(file.slice(0, file.lastIndexOf("/")))).length - 1
+      yield* fs.rename(file, `${file}.${String(numbers + 1).padStart(6, "0")}`)
+      assertSame(yield* numbersIn(file), range(0, 10))
+      yield* written({ file, maxBytes: 1_000 }, range(10, 20).map(nth))
+      assertSame(yield* numbersIn(file), range(0, 20))
+    }).pipe(Effect.provide(live))
+  )
+
   it.live("follows a live file across rotations", () =>
     Effect.gen(function* () {
       const file = `${yield* temporary}/events.jsonl`
@@ -295,7 +308,35 @@ describe("EventJournal", () => {
     }).pipe(Effect.scoped, Effect.provide(diskLayer))
   )
 
-  it.live("is closed in time although the disk stands still", () =>
+  it.live("is closed in time although a write does not come back", () =>
+    Effect.gen(function* () {
+      const disk = yield* Disk
+      const file = `${yield* temporary}/events.jsonl`
+      const { close, publish } = yield* openJournal({ file, drainTimeout: "50 millis" })
+      yield* publish([nth(0)])
+      disk.delay = Effect.never
+      yield* close
+    }).pipe(Effect.scoped, Effect.provide(diskLayer))
+  )
+
+  it.live("is closed in time although a sync does not come back", () =>
+    Effect.gen(function* () {
+      const disk = yield* Disk
+      for (const sync of ["always", "1 millis", "1 hour"] as const) {
+        const file = `${yield* temporary}/events.jsonl`
+        const { close, journal, publish } = yield* openJournal({ file, sync, drainTimeout: "50 millis" })
+        disk.isHanging = true
+        yield* publish([nth(0)])
+        while ((yield* journal.stats).written < 1) yield* Effect.sleep("1 millis")
+        yield* Effect.sleep("20 millis")
+        yield* close
+        assert.deepStrictEqual(yield* numbersIn(file), [0])
+        disk.isHanging = false
+      }
+    }).pipe(Effect.scoped, Effect.provide(diskLayer))
+  )
+
+  it.live("is closed in time although the disk is full", () =>
     Effect.gen(function* () {
       const disk = yield* Disk
       const file = `${yield* temporary}/events.jsonl`

@@ -39,6 +39,14 @@ describe.each(["EventJournal", "SqliteJournal"] as const)("%s", (kind) => {
       const fs = yield* FileSystem.FileSystem
       const directory = yield* temporary
       const file = `${directory}/journal`
+      // Somebody looks on all the time.
+      const follower = yield* Journal.read(file, { follow: true, pollInterval: "5 millis" }).pipe(
+        Stream.filter((event) => event._tag === "SandboxActivity"),
+        Stream.takeUntil((event) => event.name === "the last"),
+        Stream.map(numberOf),
+        Stream.runCollect,
+        Effect.forkChild
+      )
       let before = 0
       let next = 0
       for (let round = 0; round < kills; round++) {
@@ -61,10 +69,11 @@ describe.each(["EventJournal", "SqliteJournal"] as const)("%s", (kind) => {
           ? open(EventJournal.EventJournal, EventJournal.layer({ file }))
           : open(SqliteJournal.SqliteJournal, SqliteJournal.layer({ file }))
       const { close, publish } = yield* writer
-      yield* publish([nth(next)])
+      const last = { ...nth(next), name: "the last" }
+      yield* publish([last])
       yield* close
-      const last = (yield* Stream.runCollect(Journal.read(file))).at(-1)
-      assert.deepStrictEqual(last, nth(next))
+      assert.deepStrictEqual((yield* Stream.runCollect(Journal.read(file))).at(-1), last)
+      assertSame(yield* Fiber.join(follower), range(0, next + 1))
       if (kind === "EventJournal") assert.isAbove((yield* fs.readDirectory(directory)).length, kills / 2)
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
   )

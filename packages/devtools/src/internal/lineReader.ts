@@ -84,6 +84,7 @@ const pull = (fs: FileSystem.FileSystem, scope: Scope.Scope, path: string, optio
       ).pipe(Effect.catchReason("PlatformError", "NotFound", () => Effect.succeed(undefined)))
       if (number !== undefined) {
         if (opened !== undefined) return opened
+        lastNumber = number // it was removed since
         continue
       }
       // Between looking and opening it may have got a number, which would then be the one to read.

@@ -10,6 +10,7 @@ import * as OptionCheck from "@effect-sandbox/core/Options"
 import type { SandboxEvent } from "@effect-sandbox/core/SandboxEvent"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as PubSub from "effect/PubSub"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
@@ -120,19 +121,26 @@ export const record = Effect.fnUntraced(function* (store: Store, settings: Setti
   })
 
   const syncRest = Effect.suspend(() => (acknowledged < written ? lock.withPermit(sync) : Effect.void))
+  // A disk may hold a sync up for ever, and closing must not wait for that: hence fibers of their own, which are not
+  // waited for beyond the limit.
   yield* Effect.addFinalizer(() =>
-    syncRest.pipe(
-      Effect.timeoutOption(drainTimeout),
+    Effect.forkDetach(syncRest).pipe(
+      Effect.flatMap(Fiber.join),
+      Effect.timeoutOrElse({
+        duration: drainTimeout,
+        orElse: () => Effect.logWarning(`${name} was closed before all of it had reached the disk`)
+      }),
       Effect.ignoreCause({ log: "Warn", message: `${name} could not be synced when it was closed` })
     )
   )
   if (settings.sync !== "always" && settings.sync !== "never") {
-    yield* syncRest.pipe(
+    const syncing = yield* syncRest.pipe(
       Effect.matchEffect({ onFailure: (error) => failed("sync", error), onSuccess: () => works("sync") }),
       Effect.delay(settings.sync),
       Effect.forever,
-      Effect.forkScoped
+      Effect.forkDetach // ended by the finalizer
     )
+    yield* Effect.addFinalizer(() => Effect.timeoutOption(Fiber.interrupt(syncing), drainTimeout))
   }
   yield* hub.subscribe({ name, handleAll, capacity, drainTimeout })
 

@@ -67,6 +67,8 @@ export class Disk extends Context.Service<
     room: number
     /** Whether syncs fail. */
     isBroken: boolean
+    /** Whether they do not come back. */
+    isHanging: boolean
     /** What every write waits for first. */
     delay: Effect.Effect<void>
     /** What was done to files. */
@@ -85,7 +87,7 @@ const full = PlatformError.systemError({
 export const diskLayer: Layer.Layer<Disk | FileSystem.FileSystem> = Layer.effectContext(
   Effect.gen(function* () {
     const fs = yield* FileSystem.FileSystem
-    const disk = Disk.of({ room: Infinity, isBroken: false, delay: Effect.void, log: [] })
+    const disk = Disk.of({ room: Infinity, isBroken: false, isHanging: false, delay: Effect.void, log: [] })
     const around = (file: FileSystem.File): FileSystem.File => ({
       [FileSystem.FileTypeId]: FileSystem.FileTypeId,
       stat: file.stat,
@@ -96,7 +98,7 @@ export const diskLayer: Layer.Layer<Disk | FileSystem.FileSystem> = Layer.effect
       write: (buffer) => file.write(buffer),
       sync: Effect.suspend(() => {
         disk.log.push("sync")
-        return disk.isBroken ? Effect.fail(full) : file.sync
+        return disk.isHanging ? Effect.never : disk.isBroken ? Effect.fail(full) : file.sync
       }),
       writeAll: (buffer) =>
         Effect.suspend(() => {

@@ -181,6 +181,7 @@ const make = Effect.fnUntraced(function* (
     connections: options.connections ?? 1000,
     scope
   })
+  yield* feed.round // so that it has a time before the first browser comes
   // The other way round when it closes: the last events are handled, sent, and then connections end.
   yield* listener.serve(application, feed.close)
   yield* Effect.forkScoped(feed.run)

@@ -87,6 +87,7 @@ describe.skipIf(executable === undefined)("Dashboard in a browser", () => {
       const before = yield* on(served)
       yield* until(async () => (await served()) !== before)
       yield* until(async () => (await page.locator("button.cell.InSession").count()) > 2)
+      yield* until(async () => (await page.title()).endsWith(" · app/Lab"))
       yield* shows(page, "WrongAnswer")
       yield* Effect.sleep("25 seconds") // until it can tell whether the pool is the right size
       yield* until(async () => !(await page.locator(".answers").innerText()).includes("Too early"))

@@ -52,6 +52,25 @@ const lost = (): void => {
   timer = setTimeout(() => void again(), wait)
 }
 
+/**
+ * A tab that nobody looks at gives its connection back: browsers allow six to a server, for all tabs together. It is
+ * resumed when somebody looks.
+ */
+const restMillis = 10_000
+let rest = 0
+
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(rest)
+  if (document.hidden) {
+    rest = setTimeout(() => {
+      clearTimeout(timer)
+      source?.close()
+    }, restMillis)
+  } else if (source?.readyState === EventSource.CLOSED && connection.value !== "refused") {
+    connect()
+  }
+})
+
 /** An event source does not tell why it was refused. */
 const again = async (): Promise<void> => {
   const status = await fetch("api/history?limit=1").then(

@@ -78,7 +78,11 @@ export class Feed {
   /** Never ends. */
   readonly run: Effect.Effect<never> = Effect.forever(
     Effect.andThen(
-      Effect.suspend(() => this.round),
+      // An environment whose statistics fail must not end what others see.
+      Effect.ignoreCause(Effect.suspend(() => this.round), {
+        log: "Warn",
+        message: "The dashboard could not tell what has changed"
+      }),
       Effect.suspend(() => Effect.sleep(this.interval)) // changes with the connections
     )
   )

@@ -70,8 +70,8 @@ const perSecond = (value: number): string => `${Math.round(value).toLocaleString
 
 const run = Effect.gen(function* () {
   const quick = yield* isQuick
-  const rounds = quick ? 3 : 11
-  const n = quick ? 10_000 : 40_000
+  const rounds = quick ? 3 : 9
+  const n = quick ? 40_000 : 100_000
   const report = new Report()
   const inScope = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.scoped(effect)
 

@@ -302,6 +302,7 @@ describe.skipIf(executable === undefined)("Dashboard in a browser", () => {
       yield* screenshot(page, "dashboard-drain")
       yield* on(() => page.getByRole("button", { name: "Cancel" }).click())
       yield* on(() => page.getByRole("button", { name: "Drain…" }).click())
+      yield* on(() => dialog.getByRole("textbox").waitFor())
       yield* on(() => page.keyboard.press("Escape"))
       yield* until(async () => (await dialog.count()) === 0)
       assert.deepStrictEqual(asked(), ["recycle"])

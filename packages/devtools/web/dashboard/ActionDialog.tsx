@@ -1,6 +1,6 @@
 /** Asks whether an action is meant, and asks the server for it. */
 import { signal } from "@preact/signals"
-import { useEffect, useRef } from "preact/hooks"
+import { useLayoutEffect, useRef } from "preact/hooks"
 import * as api from "./api.ts"
 import { plural } from "./format.ts"
 
@@ -52,7 +52,7 @@ export const ActionDialog = () => (question.value === undefined ? null : <Confir
 const Confirm = ({ asked }: { readonly asked: Question }) => {
   const dialog = useRef<HTMLDialogElement>(null)
   const name = useRef<HTMLInputElement>(null)
-  useEffect(() => dialog.current?.showModal(), [])
+  useLayoutEffect(() => dialog.current?.showModal(), [])
   const close = (): void => {
     question.value = undefined
   }

@@ -79,10 +79,13 @@ export class Feed {
   readonly run: Effect.Effect<never> = Effect.forever(
     Effect.andThen(
       // An environment whose statistics fail must not end what others see.
-      Effect.ignoreCause(Effect.suspend(() => this.round), {
-        log: "Warn",
-        message: "The dashboard could not tell what has changed"
-      }),
+      Effect.ignoreCause(
+        Effect.suspend(() => this.round),
+        {
+          log: "Warn",
+          message: "The dashboard could not tell what has changed"
+        }
+      ),
       Effect.suspend(() => Effect.sleep(this.interval)) // changes with the connections
     )
   )

@@ -11,7 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "agent.h"
@@ -22,6 +24,8 @@
 #define CHUNK_SIZE (32u * 1024u)
 #define CHUNKS_PER_WRITE 16
 #define WRITES_PER_FLUSH 32
+/* Nanoseconds that companions wait for something: longer than it mostly takes to come, and nothing to anybody. */
+#define LINGER 1000000
 
 /* Whole frames, one after the other. */
 struct chunk {
@@ -43,6 +47,10 @@ static size_t urgent_length, urgent_sent, urgent_capacity;
 static atomic_size_t size;
 static struct source *paused;
 static bool blocked; /* the other end takes nothing at the moment; the main thread waits for it */
+static bool hurry;   /* something that waits to be sent is no companion */
+static uint64_t expected; /* until when companions wait; nanoseconds */
+static struct source linger = {.fd = -1};
+static bool lingering;
 
 bool queue_full(void) { return atomic_load_explicit(&size, memory_order_relaxed) >= QUEUE_HIGH; }
 size_t queue_size(void) { return atomic_load_explicit(&size, memory_order_relaxed); }
@@ -167,11 +175,39 @@ static void write_all(void) {
   if (queue_size() < QUEUE_HIGH / 2) pthread_cond_broadcast(&room);
 }
 
+static uint64_t nanoseconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void set_linger(bool on) {
+  if (lingering == on) return;
+  lingering = on;
+  struct itimerspec time = {.it_value = {0, on ? LINGER : 0}};
+  timerfd_settime(linger.fd, 0, &time, NULL);
+}
+
+static void linger_ended(struct source *source, uint32_t events) {
+  uint64_t count;
+  (void)events;
+  if (read(source->fd, &count, sizeof count) < 0) return;
+  lingering = false;
+  pthread_mutex_lock(&lock);
+  hurry = true;
+  pthread_mutex_unlock(&lock);
+}
+
 void queue_flush(void) {
   pthread_mutex_lock(&lock);
-  if (first != NULL || urgent_length > 0) write_all();
-  bool wait = first != NULL || urgent_length > 0;
+  bool some = first != NULL || urgent_length > 0;
+  bool later = some && !hurry && expected > 0 && nanoseconds() < expected;
+  if (some && !later) write_all();
+  bool wait = !later && (first != NULL || urgent_length > 0);
+  if (hurry) expected = 0;
+  hurry = wait;
   pthread_mutex_unlock(&lock);
+  set_linger(later);
   loop_watch(&output, wait ? EPOLLOUT : 0);
   if (paused != NULL && queue_size() < QUEUE_STOP / 2) {
     loop_watch(paused, EPOLLIN);
@@ -197,6 +233,17 @@ void queue_start(int fd) {
   main_thread = pthread_self();
   output = (struct source){.fd = fd, .ready = writable};
   loop_watch(&output, 0);
+  linger = (struct source){.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK), .ready = linger_ended};
+  if (linger.fd < 0) die("cannot make a timer");
+  loop_watch(&linger, EPOLLIN);
+}
+
+void queue_expect(void) { expected = nanoseconds() + LINGER; }
+
+void send_companion(uint8_t type, uint8_t detail, uint32_t channel) {
+  pthread_mutex_lock(&lock);
+  put_header(extend(FRAME_HEADER), type, detail, channel, 0);
+  pthread_mutex_unlock(&lock);
 }
 
 void send_frame(uint8_t type, uint8_t detail, uint32_t channel, const struct part *parts, size_t count) {
@@ -210,6 +257,7 @@ void send_frame(uint8_t type, uint8_t detail, uint32_t channel, const struct par
     if (parts[i].length > 0) memcpy(at, parts[i].bytes, parts[i].length);
     at += parts[i].length;
   }
+  hurry = true;
   /* The main thread sends everything at the end of its turn; a worker need not wait for that. */
   bool wake = false;
   if (!pthread_equal(pthread_self(), main_thread) && !blocked) {
@@ -231,6 +279,7 @@ void send_urgent(uint8_t type, const uint8_t *payload, size_t length) {
   if (length > 0) memcpy(urgent + urgent_length + FRAME_HEADER, payload, length);
   atomic_fetch_add_explicit(&size, FRAME_HEADER + length, memory_order_relaxed);
   urgent_length = needed;
+  hurry = true;
   pthread_mutex_unlock(&lock);
 }
 

@@ -31,10 +31,10 @@ import type { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as EnvironmentConfig from "./EnvironmentConfig.ts"
-import type { HandlerStats } from "./EventHandler.ts"
+import type { EnvironmentControl, ImageStats, Stats } from "./EnvironmentControl.ts"
 import type * as Feature from "./Feature.ts"
-import type { EnvironmentId, ImageId, SandboxId, SessionId } from "./Id.ts"
-import { now, type Restore, typed } from "./internal/engine.ts"
+import type { ImageId, SandboxId, SessionId } from "./Id.ts"
+import { type Restore, typed } from "./internal/engine.ts"
 import * as environmentRuntime from "./internal/environmentRuntime.ts"
 import type { SessionRuntime } from "./internal/sandboxRuntime.ts"
 import * as span from "./internal/span.ts"
@@ -52,11 +52,14 @@ import type {
   SessionEndedError,
   SessionLimitError,
   SessionTeardownError,
-  UnknownImageError
+  UnknownImageError,
+  UnknownSandboxError
 } from "./SandboxError.ts"
 import type { SandboxEvent } from "./SandboxEvent.ts"
 import type { Session } from "./Session.ts"
-import type { EnvironmentStatus, SandboxStatus } from "./SandboxStatus.ts"
+import type { EnvironmentStatus } from "./SandboxStatus.ts"
+
+export type { ImageStats, Stats }
 
 /** What every session provides, whatever its features. */
 export type SessionServices = Sandbox | Session | FileSystem.FileSystem | Path.Path | ChildProcessSpawner
@@ -105,44 +108,8 @@ export interface ActiveSession<F> {
   readonly close: Effect.Effect<void, SessionTeardownError | FeatureTeardownError>
 }
 
-/** What one image's pool looks like. */
-export interface ImageStats {
-  readonly image: ImageId
-  /** How many sandboxes have each status; none is offline for long. */
-  readonly counts: { readonly [status in SandboxStatus]: number }
-  readonly min: number
-  /** Infinite for images that are not pooled. */
-  readonly max: number
-  readonly starting: number
-  readonly waiters: number
-  /** Sessions that have ended. */
-  readonly sessionsServed: number
-  /** Sandboxes that were started because another had gone. */
-  readonly replaced: number
-  readonly outage:
-    | { readonly sinceMillis: number; readonly durationMillis: number; readonly attempts: number }
-    | undefined
-}
-
-/** What an environment looks like: a few numbers per image, cheap enough to be asked for ten times a second. */
-export interface Stats {
-  readonly id: EnvironmentId
-  readonly status: EnvironmentStatus
-  readonly images: ReadonlyArray<ImageStats>
-  readonly sessions: number
-  /** Every sandbox that was ever created is destroyed or alive: `created - destroyed - live` is 0. */
-  readonly ledger: {
-    readonly created: number
-    readonly destroyed: number
-    readonly live: number
-    readonly leaked: number
-  }
-  readonly handlers: ReadonlyArray<HandlerStats>
-}
-
 /** What can be done with an environment whose features are `F`. */
-export interface Environment<F> {
-  readonly id: EnvironmentId
+export interface Environment<F> extends EnvironmentControl {
   /** A session as a scoped resource. */
   readonly session: (
     options?: SessionOptions
@@ -161,12 +128,8 @@ export interface Environment<F> {
     use: (service: S) => Effect.Effect<A, E, R>,
     options?: Omit<SessionOptions, "features">
   ) => Effect.Effect<A, E | WithSessionError<F>, Exclude<R, FeatureProvides<F, Id>>>
-  readonly stats: Effect.Effect<Stats>
-  readonly status: Effect.Effect<EnvironmentStatus>
   /** The events from now on. */
   readonly events: Stream.Stream<SandboxEvent>
-  /** Ends everything; may be called by anyone at any time, and never fails (H5). */
-  readonly shutdown: Effect.Effect<void>
 }
 
 /** Everything that `withSession` adds to the errors of its body. */
@@ -301,50 +264,7 @@ const facade = <F>(runtime: environmentRuntime.EnvironmentRuntime): Environment<
     )
   }
 
-  return {
-    id: runtime.config.id,
-    session,
-    withSession,
-    withFeature,
-    stats: Effect.sync(() => statsOf(runtime)),
-    status: Effect.sync(() => runtime.status),
-    events: runtime.hub.events(),
-    shutdown: runtime.shutDown()
-  }
-}
-
-const statsOf = (runtime: environmentRuntime.EnvironmentRuntime): Stats => {
-  let live = 0
-  const images: Array<ImageStats> = []
-  for (const pool of runtime.pools.values()) {
-    live += pool.live.size
-    images.push({
-      image: pool.image,
-      counts: { ...pool.counts },
-      min: pool.min,
-      max: pool.max,
-      starting: pool.starting,
-      waiters: pool.waiting,
-      sessionsServed: pool.served,
-      replaced: pool.replaced,
-      outage:
-        pool.outage === undefined
-          ? undefined
-          : {
-              sinceMillis: pool.outage.since,
-              durationMillis: now(runtime) - pool.outage.since,
-              attempts: pool.outage.attempts
-            }
-    })
-  }
-  return {
-    id: runtime.config.id,
-    status: runtime.status,
-    images,
-    sessions: runtime.sessions.size,
-    ledger: { created: runtime.created, destroyed: runtime.destroyed, live, leaked: runtime.leaked },
-    handlers: runtime.hub.handlers()
-  }
+  return { ...runtime.control, session, withSession, withFeature, events: runtime.hub.events() }
 }
 
 /** The statics of an environment's service class. */
@@ -376,6 +296,8 @@ export interface ServiceStatics<Self, F extends Feature.Any> {
   readonly stats: Effect.Effect<Stats, never, Self>
   readonly status: Effect.Effect<EnvironmentStatus, never, Self>
   readonly events: Stream.Stream<SandboxEvent, never, Self>
+  readonly drain: Effect.Effect<void, never, Self>
+  readonly recycle: (sandboxId: string) => Effect.Effect<void, UnknownSandboxError, Self>
   readonly shutdown: Effect.Effect<void, never, Self>
 }
 
@@ -425,6 +347,8 @@ export const Service =
       stats: use((environment) => environment.stats),
       status: use((environment) => environment.status),
       events: Stream.unwrap(Effect.map(service, (environment) => environment.events)),
+      drain: use((environment) => environment.drain),
+      recycle: (sandboxId) => use((environment) => environment.recycle(sandboxId)),
       shutdown: use((environment) => environment.shutdown)
     }
     return Object.assign(service, statics)

@@ -27,18 +27,10 @@ import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import type { EnvironmentControl, HandlerStats } from "./EnvironmentControl.ts"
 import type { SandboxEvent } from "./SandboxEvent.ts"
 
-/** What one handler has done so far. */
-export interface HandlerStats {
-  readonly name: string
-  readonly handled: number
-  /** Events that did not fit into the handler's queue. */
-  readonly dropped: number
-  /** Events whose handling failed or died. */
-  readonly failed: number
-  readonly queued: number
-}
+export type { HandlerStats }
 
 interface Subscriber {
   readonly offer: (event: SandboxEvent) => void
@@ -65,6 +57,10 @@ export class EventHub extends Context.Service<
     readonly drain: Effect.Effect<void>
     /** What each handler has done, in the order of subscription. */
     readonly handlers: () => ReadonlyArray<HandlerStats>
+    /** Makes an environment known, until the scope closes; environments do that by themselves. */
+    readonly register: (environment: EnvironmentControl) => Effect.Effect<void, never, Scope.Scope>
+    /** The environments that publish here and have not been closed, in the order of their start. */
+    readonly environments: () => ReadonlyArray<EnvironmentControl>
   }
 >()("@effect-sandbox/core/EventHandler/EventHub") {
   /** One hub for all handlers and environments of a composition. */
@@ -74,11 +70,22 @@ export class EventHub extends Context.Service<
   )
 }
 
-export interface Options {
+/** A handler of single events, or of everything that waits at once. */
+export type Options = Settings &
+  (
+    | {
+        /** Called with one event after the other; what it fails or dies with is logged and counted. */
+        readonly handle: (event: SandboxEvent) => Effect.Effect<unknown, unknown>
+      }
+    | {
+        /** Called with all events that wait, in their order, for handlers to which a round costs more than an event. */
+        readonly handleAll: (events: ReadonlyArray<SandboxEvent>) => Effect.Effect<unknown, unknown>
+      }
+  )
+
+export interface Settings {
   /** For messages and statistics. */
   readonly name: string
-  /** Called with one event after the other; what it fails or dies with is logged and counted. */
-  readonly handle: (event: SandboxEvent) => Effect.Effect<unknown, unknown>
   /** How many events may wait; `"unbounded"` never drops and may fill memory. Default: 65,536. */
   readonly capacity?: number | "unbounded" | undefined
   /** How long closing waits for the events that are left. Default: 10 seconds. */
@@ -95,6 +102,7 @@ const CurrentSubscriber = Context.Reference<Subscriber | undefined>(
 
 const makeHub = Effect.sync(() => {
   const subscribers = new Set<Subscriber>()
+  const environments = new Set<EnvironmentControl>()
 
   const subscribe = Effect.fnUntraced(function* (options: Options) {
     const capacity = options.capacity ?? defaultCapacity
@@ -120,32 +128,40 @@ const makeHub = Effect.sync(() => {
       idle: () => pending === 0,
       awaitIdle: idle.await
     }
-    const isHandled = (): void => {
-      handled++
-      if (--pending === 0) idle.openUnsafe()
+    const areHandled = (count: number): void => {
+      handled += count
+      pending -= count
+      if (pending === 0) idle.openUnsafe()
     }
-    const handleOne = (event: SandboxEvent) =>
-      Effect.matchCauseEffect(
-        Effect.suspend(() => options.handle(event)),
-        {
-          onSuccess: () => {
-            isHandled()
-            return Effect.void
-          },
-          // Also when the handler interrupts itself; the end of the worker does not come this way.
-          onFailure: (cause) => {
-            failed++
-            isHandled()
-            return failed === 1
-              ? Effect.logWarning(
-                  `Event handler ${options.name} failed on ${event._tag}; later failures are only counted`,
-                  cause
-                )
-              : Effect.void
-          }
+    const counted = (count: number, what: string, handling: () => Effect.Effect<unknown, unknown>) =>
+      Effect.matchCauseEffect(Effect.suspend(handling), {
+        onSuccess: () => {
+          areHandled(count)
+          return Effect.void
+        },
+        // Also when the handler interrupts itself; the end of the worker does not come this way.
+        onFailure: (cause) => {
+          const isFirst = failed === 0
+          failed += count
+          const told = isFirst
+            ? Effect.logWarning(
+                `Event handler ${options.name} failed on ${what}; later failures are only counted`,
+                cause
+              )
+            : Effect.void
+          // Told before it counts as handled: whoever waits for that may close the handler in the same moment.
+          return Effect.ensuring(
+            told,
+            Effect.sync(() => areHandled(count))
+          )
         }
-      )
-    const handleAll = (batch: ReadonlyArray<SandboxEvent>) => Effect.forEach(batch, handleOne, { discard: true })
+      })
+    const handleAll =
+      "handleAll" in options
+        ? (batch: ReadonlyArray<SandboxEvent>) =>
+            counted(batch.length, `${batch.length} events`, () => options.handleAll(batch))
+        : (batch: ReadonlyArray<SandboxEvent>) =>
+            Effect.forEach(batch, (event) => counted(1, event._tag, () => options.handle(event)), { discard: true })
     const worker = yield* Queue.takeAll(queue).pipe(
       Effect.flatMap(handleAll),
       Effect.forever,
@@ -214,7 +230,13 @@ const makeHub = Effect.sync(() => {
         }
       )
     ),
-    handlers: () => [...subscribers].map((subscriber) => subscriber.stats())
+    handlers: () => [...subscribers].map((subscriber) => subscriber.stats()),
+    register: (environment) =>
+      Effect.acquireRelease(
+        Effect.sync(() => environments.add(environment)),
+        () => Effect.sync(() => environments.delete(environment))
+      ),
+    environments: () => [...environments]
   })
 })
 

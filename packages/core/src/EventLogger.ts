@@ -186,6 +186,8 @@ const phrase = (event: SandboxEvent.SandboxEvent): { readonly subject: string; r
       return { subject: environmentId, what: failed ? "failed to start" : "started" }
     case "EnvironmentHousekeepingDone":
       return { subject: environmentId, what: failed ? "housekeeping failed" : "housekeeping done" }
+    case "EnvironmentDraining":
+      return { subject: environmentId, what: "draining" }
     case "EnvironmentShuttingDown":
       return { subject: environmentId, what: "shutting down" }
     case "EnvironmentShutDown":
@@ -194,6 +196,10 @@ const phrase = (event: SandboxEvent.SandboxEvent): { readonly subject: string; r
       return { subject: `${environmentId}/${event.image}`, what: "outage started" }
     case "ImageOutageEnded":
       return { subject: `${environmentId}/${event.image}`, what: "outage ended" }
+    case "AcquireFailed":
+      return { subject: `${environmentId}/${event.image}`, what: "no sandbox could be had" }
+    case "ActionRequested":
+      return { subject: event.sandboxId ?? environmentId, what: `${event.action} requested by ${event.requestedBy}` }
     case "SandboxStarted":
       return { subject: event.sandboxId, what: failed ? "failed to start" : "started" }
     case "SandboxStatusChanged":
@@ -241,6 +247,7 @@ const details = (event: SandboxEvent.SandboxEvent): ReadonlyArray<string> => {
     facts.push(oneLine(event.isolationFallback))
   if ("started" in event && event.started > 0) facts.push(`${event.started} sandboxes started`)
   if ("attempts" in event) facts.push(`${event.attempts} attempts`)
+  if (event._tag === "EnvironmentDraining") facts.push(`${event.sessions} sessions go on`)
   if ("waitedMillis" in event) facts.push(`waited ${time(event.waitedMillis)}`)
   if ("lifetimeMillis" in event) facts.push(`lived ${time(event.lifetimeMillis)}`)
   if ("spentMillis" in event) facts.push(`after ${time(event.spentMillis)}`)

@@ -3,7 +3,7 @@
  *
  * - **The sandbox broke**: `SandboxStateError`. It condemns the sandbox: recorded, its session ended, replaced (X3).
  * - **The environment cannot serve**: `EnvironmentOutageError`, `EnvironmentOverloadError`, `EnvironmentClosedError`,
- *   and the typed misuses `UnknownImageError`, `FeatureNotApplicableError`, `DuplicateSessionError`,
+ *   and the typed misuses `UnknownImageError`, `UnknownSandboxError`, `FeatureNotApplicableError`, `DuplicateSessionError`,
  *   `InvalidConfigurationError`, `UnsupportedOptionError`, `SessionLimitError`, `SessionEndedError`.
  * - **Everything else is the user's**: its own typed errors and defects pass through unchanged (X2, X4).
  */
@@ -120,6 +120,16 @@ export class UnknownImageError extends Schema.TaggedError<UnknownImageError>()("
   override get message() {
     const known = this.images.length === 0 ? "it lists none" : `it has ${this.images.join(", ")}`
     return `Environment ${this.environmentId} has no image ${JSON.stringify(this.image)}: ${known}`
+  }
+}
+
+/** The environment has no such sandbox, or no longer. */
+export class UnknownSandboxError extends Schema.TaggedError<UnknownSandboxError>()("UnknownSandboxError", {
+  environmentId: EnvironmentId,
+  sandboxId: Schema.String
+}) {
+  override get message() {
+    return `Environment ${this.environmentId} has no sandbox ${JSON.stringify(this.sandboxId)}`
   }
 }
 

@@ -34,7 +34,13 @@ const lifetime = { lifetimeMillis: Schema.Finite }
 const error = { error: Schema.optional(ErrorInfo) }
 
 export const SandboxEvent = Schema.TaggedUnion({
-  EnvironmentStarting: environment,
+  EnvironmentStarting: {
+    ...environment,
+    /** How many sandboxes of each listed image are kept, and may be had at most; without a most they are not pooled. */
+    pools: Schema.optional(
+      Schema.Array(Schema.Struct({ image: ImageId, min: Schema.Finite, max: Schema.optional(Schema.Finite) }))
+    )
+  },
   EnvironmentStarted: { ...environment, ...duration, ...error },
   EnvironmentHousekeepingDone: {
     ...environment,
@@ -44,10 +50,26 @@ export const SandboxEvent = Schema.TaggedUnion({
     /** Sandboxes that this round started because one was missing. */
     started: Schema.Finite
   },
+  EnvironmentDraining: {
+    ...environment,
+    ...lifetime,
+    /** Sessions that go on to their end. */
+    sessions: Schema.Finite
+  },
   EnvironmentShuttingDown: { ...environment, ...lifetime, ...error },
   EnvironmentShutDown: { ...environment, ...duration, ...lifetime },
   ImageOutageStarted: { ...environment, ...error, image: ImageId },
   ImageOutageEnded: { ...environment, ...duration, image: ImageId, attempts: Schema.Finite },
+  /** Somebody waited for a sandbox and got none: too long, in an outage, interrupted, or the start of it failed. */
+  AcquireFailed: { ...environment, ...error, image: ImageId, waitedMillis: Schema.Finite },
+  /** Somebody has asked for this from outside the program, such as in a dashboard. */
+  ActionRequested: {
+    ...environment,
+    action: Schema.Literals(["drain", "recycle", "shutdown"]),
+    /** The sandbox that is to be recycled. */
+    sandboxId: Schema.optional(SandboxId),
+    requestedBy: Schema.String
+  },
 
   SandboxStarted: {
     ...sandbox,

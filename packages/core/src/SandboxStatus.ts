@@ -51,6 +51,6 @@ export const isLegal = (from: SandboxStatus, to: SandboxStatus): boolean => move
 export const isOnline = (status: SandboxStatus): boolean =>
   status === "SettingUp" || status === "Ready" || status === "Acquired" || status === "InSession"
 
-/** The life of an environment. */
-export const EnvironmentStatus = Schema.Literals(["Created", "Online", "ShuttingDown", "Offline"])
+/** The life of an environment. While it is drained it hands out no sessions, and those that run go on to their end. */
+export const EnvironmentStatus = Schema.Literals(["Created", "Online", "Draining", "ShuttingDown", "Offline"])
 export type EnvironmentStatus = typeof EnvironmentStatus.Type

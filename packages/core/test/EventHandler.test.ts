@@ -126,12 +126,23 @@ it.effect("V1 what an environment publishes fits its schemas, errors included", 
     yield* settle
     yield* faults.clear
     yield* TestClock.adjust("1 minute")
+    yield* Effect.scoped(
+      Effect.gen(function* () {
+        const held = yield* Lab.session()
+        const waiting = yield* Effect.forkChild(Lab.withSession({}, Effect.void), { startImmediately: true })
+        yield* Fiber.interrupt(waiting)
+        yield* Effect.forkChild(Lab.drain, { startImmediately: true })
+        yield* held.close
+      })
+    )
     yield* Lab.shutdown
     const events = yield* recorder.events
     for (const event of events) yield* roundTrip(event)
     assert.deepStrictEqual(
       [...new Set(events.map((event) => event._tag))].toSorted(),
-      Object.keys(SandboxEvent.SandboxEvent.cases).toSorted()
+      Object.keys(SandboxEvent.SandboxEvent.cases)
+        .filter((kind) => kind !== "ActionRequested") // told by whoever asks
+        .toSorted()
     )
   }).pipe(Effect.provide(labWith(noHandler)))
 )
@@ -160,6 +171,39 @@ it.effect("V2 a handler sees the first event of an environment and the last", ()
     assert.strictEqual(seen[0], "EnvironmentStarting")
     assert.strictEqual(seen.at(-1), "EnvironmentShutDown")
     assert.include(seen, "SessionEnded")
+  })
+)
+
+it.effect("V2 a handler of everything that waits gets it at once, in order, and all of it", () =>
+  Effect.gen(function* () {
+    const gate = yield* Deferred.make<void>()
+    const batches: Array<ReadonlyArray<string>> = []
+    const handler = EventHandler.layer({
+      name: "batches",
+      handleAll: (events) =>
+        Effect.andThen(
+          Deferred.await(gate),
+          Effect.suspend(() => {
+            batches.push(events.map((event) => event._tag))
+            return batches.length === 1 ? Effect.fail("a disk that is full") : Effect.void
+          })
+        )
+    })
+    const log: Array<string> = []
+    yield* Effect.gen(function* () {
+      for (let i = 0; i < 3; i++) yield* Lab.withSession({}, Effect.void)
+      assert.deepStrictEqual(batches, [])
+      yield* Deferred.succeed(gate, undefined)
+      yield* Lab.shutdown
+      const published = (yield* (yield* EventRecorder).events).map((event) => event._tag)
+      assert.deepStrictEqual(batches.flat(), published)
+      assert.isAtMost(batches.length, 4)
+      const stats = yield* statsOf("batches")
+      assert.deepStrictEqual([stats.handled, stats.failed, stats.queued], [published.length, batches[0]?.length, 0])
+    }).pipe(Effect.provide(labWith(handler)), Effect.provide(logOf(log)))
+    assert.deepStrictEqual(log, [
+      `Warn Event handler batches failed on ${batches[0]?.length} events; later failures are only counted`
+    ])
   })
 )
 

@@ -32,6 +32,8 @@ export interface Engine {
   readonly sessions: Map<SessionId, SessionRuntime>
   /** Shuts the environment down, once; whoever comes second waits for the first (H5). */
   readonly shutDown: (reason?: unknown) => Effect.Effect<void>
+  /** Looks whether a drained environment has nobody left to serve. */
+  readonly settle: () => void
   status: EnvironmentStatus
   created: number
   destroyed: number
@@ -40,6 +42,16 @@ export interface Engine {
 }
 
 export const now = (engine: Engine): number => engine.clock.currentTimeMillisUnsafe()
+
+/** Whether the environment shuts down, or has. */
+export const hasEnded = ({ status }: Engine): boolean => status === "ShuttingDown" || status === "Offline"
+
+/** Whether what is not in use must go, and nothing may come up. */
+export const isClosing = (engine: Engine): boolean => engine.status === "Draining" || hasEnded(engine)
+
+/** Why a sandbox goes then. */
+export const closingReason = ({ status }: Engine): string =>
+  status === "Draining" ? "the environment is drained" : "the environment shuts down"
 
 /** Publishes an event if anyone listens. */
 export const emit = (engine: Engine, event: (timestamp: number) => SandboxEvent): void => {

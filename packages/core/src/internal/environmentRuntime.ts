@@ -13,6 +13,7 @@ import * as Path from "effect/Path"
 import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
 import type { Resolved } from "../EnvironmentConfig.ts"
+import type { EnvironmentControl, ImageStats, Stats } from "../EnvironmentControl.ts"
 import * as EventHandler from "../EventHandler.ts"
 import * as Feature from "../Feature.ts"
 import { type FeatureId, ImageId, SessionId } from "../Id.ts"
@@ -23,11 +24,12 @@ import {
   FeatureNotApplicableError,
   SessionLimitError,
   SessionTeardownError,
-  UnknownImageError
+  UnknownImageError,
+  UnknownSandboxError
 } from "../SandboxError.ts"
 import type { EnvironmentStatus } from "../SandboxStatus.ts"
 import * as bounded from "./bounded.ts"
-import { causeInfo, closedError, emit, type Engine, errorInfo, now, provide, type Restore } from "./engine.ts"
+import { causeInfo, closedError, emit, type Engine, errorInfo, hasEnded, now, provide, type Restore } from "./engine.ts"
 import { type HostPart, ImagePool } from "./imagePool.ts"
 import type { SandboxRuntime, SessionRuntime } from "./sandboxRuntime.ts"
 import * as span from "./span.ts"
@@ -119,7 +121,14 @@ export class EnvironmentRuntime implements Engine {
   start(restore: Restore): Effect.Effect<void, unknown> {
     return Effect.suspend(() => {
       this.isStarting = true
-      emit(this, (timestamp) => ({ _tag: "EnvironmentStarting", ...this.facts(timestamp) }))
+      emit(this, (timestamp) => ({
+        _tag: "EnvironmentStarting",
+        ...this.facts(timestamp),
+        pools: this.config.images.map((image) => {
+          const { max, min } = this.config.poolSize(image)
+          return { image, min, max: max > 0 ? max : undefined }
+        })
+      }))
       const bringUp = Effect.gen({ self: this }, function* () {
         for (const feature of this.config.features) if (feature.kind === "host") yield* this.setUpHost(feature)
         for (const image of this.config.images) yield* this.poolOf(image)
@@ -364,6 +373,7 @@ export class EnvironmentRuntime implements Engine {
           return Effect.flatMap(bounded.close(scope, this.config.teardownTimeout), (cause) => {
             told("FeatureSessionTornDown", ending, cause)
             this.hostSessions.delete(running)
+            this.settle()
             Deferred.doneUnsafe(running.ended, Exit.void)
             if (Exit.isFailure(exit)) {
               return running.isStopped && Cause.hasInterruptsOnly(exit.cause) ? Effect.fail(closedError(this)) : exit
@@ -435,7 +445,7 @@ export class EnvironmentRuntime implements Engine {
       })
     })
     return Effect.whileLoop({
-      while: () => this.status === "Online",
+      while: () => !hasEnded(this),
       body: () => Effect.delay(round, interval),
       step: () => {}
     })
@@ -452,11 +462,79 @@ export class EnvironmentRuntime implements Engine {
   readonly shutDown = (reason?: unknown): Effect.Effect<void> =>
     Effect.uninterruptibleMask((restore) => {
       const offline = restore(Deferred.await(this.offline))
-      if (this.status !== "Created" && this.status !== "Online") return offline
+      if (hasEnded(this)) return offline
       this.status = "ShuttingDown"
       // Detached: it must outlive whoever asks for it; `offline` tells when it is done.
       return Effect.andThen(Effect.forkDetach(this.takeDown(reason), { startImmediately: true }), offline)
     })
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Control from outside
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** Hands out no sessions any more, and shuts down when the last one is over. */
+  private readonly drain: Effect.Effect<void> = Effect.uninterruptibleMask((restore) => {
+    if (this.status !== "Online")
+      return restore(this.status === "Created" ? this.shutDown() : Deferred.await(this.offline))
+    this.status = "Draining"
+    emit(this, (timestamp) => ({
+      _tag: "EnvironmentDraining",
+      ...this.facts(timestamp),
+      lifetimeMillis: timestamp - this.startedAt,
+      sessions: this.sessions.size + this.hostSessions.size
+    }))
+    const closed = closedError(this)
+    for (const pool of this.pools.values()) {
+      pool.close(closed)
+      for (const sandbox of pool.live) if (!sandbox.isInUse) sandbox.stop(closed)
+    }
+    this.settle()
+    return restore(Deferred.await(this.offline))
+  })
+
+  /** While draining: shuts down as soon as nobody is served any more. */
+  settle(): void {
+    if (this.status !== "Draining" || this.hostSessions.size > 0) return
+    for (const pool of this.pools.values()) for (const sandbox of pool.live) if (sandbox.isInUse) return
+    this.background(this.shutDown())
+  }
+
+  private recycle(id: string): Effect.Effect<void, UnknownSandboxError> {
+    return Effect.suspend(() => {
+      for (const pool of this.pools.values()) {
+        for (const sandbox of pool.live) if (sandbox.id === id) return Effect.sync(() => sandbox.recycle())
+      }
+      return Effect.fail(new UnknownSandboxError({ environmentId: this.config.id, sandboxId: id }))
+    })
+  }
+
+  private get stats(): Stats {
+    let live = 0
+    const images: Array<ImageStats> = []
+    for (const pool of this.pools.values()) {
+      live += pool.live.size
+      images.push(pool.stats)
+    }
+    return {
+      id: this.config.id,
+      status: this.status,
+      images,
+      sessions: this.sessions.size,
+      ledger: { created: this.created, destroyed: this.destroyed, live, leaked: this.leaked },
+      handlers: this.hub.handlers()
+    }
+  }
+
+  get control(): EnvironmentControl {
+    return {
+      id: this.config.id,
+      stats: Effect.sync(() => this.stats),
+      status: Effect.sync(() => this.status),
+      drain: this.drain,
+      recycle: (sandboxId) => this.recycle(sandboxId),
+      shutdown: this.shutDown()
+    }
+  }
 
   private takeDown(reason: unknown): Effect.Effect<void> {
     return Effect.uninterruptible(
@@ -537,10 +615,12 @@ export const make = Effect.fnUntraced(function* (config: Resolved) {
     background: (effect) => run(effect)
   })
   yield* Effect.uninterruptibleMask((restore) =>
-    Effect.andThen(
-      Effect.addFinalizer(() => environment.shutDown()),
-      environment.start(restore)
-    )
+    hub
+      .register(environment.control)
+      .pipe(
+        Effect.andThen(Effect.addFinalizer(() => environment.shutDown())),
+        Effect.andThen(environment.start(restore))
+      )
   )
   return environment
 })

@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import type { ImageStats } from "../EnvironmentControl.ts"
 import type * as Feature from "../Feature.ts"
 import type { FeatureId, ImageId } from "../Id.ts"
 import type { ReadySet } from "../LoadBalancer.ts"
@@ -20,12 +21,13 @@ import {
   isStateError
 } from "../SandboxError.ts"
 import type * as SandboxStatus from "../SandboxStatus.ts"
-import { causeInfo, closedError, emit, type Engine, now, type Restore } from "./engine.ts"
+import { causeInfo, closedError, closingReason, emit, type Engine, isClosing, now, type Restore } from "./engine.ts"
 import { linkedSet } from "./linkedSet.ts"
 import { SandboxRuntime } from "./sandboxRuntime.ts"
 
 /** Someone who waits for a sandbox. */
 interface Waiter {
+  readonly since: number
   readonly answer: Deferred.Deferred<SandboxRuntime, unknown>
   /** The sandbox that was handed over, which must go back if its new owner has gone (P4). */
   assigned: SandboxRuntime | undefined
@@ -108,8 +110,26 @@ export class ImagePool {
     this.target = options.min
   }
 
-  get waiting(): number {
-    return this.waiters.size
+  get stats(): ImageStats {
+    const { outage } = this
+    return {
+      image: this.image,
+      counts: { ...this.counts },
+      min: this.min,
+      max: this.max,
+      starting: this.starting,
+      waiters: this.waiters.size,
+      sessionsServed: this.served,
+      replaced: this.replaced,
+      outage:
+        outage === undefined
+          ? undefined
+          : {
+              sinceMillis: outage.since,
+              durationMillis: now(this.engine) - outage.since,
+              attempts: outage.attempts
+            }
+    }
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -125,36 +145,43 @@ export class ImagePool {
         ready.move("Acquired")
         return Effect.succeed(ready)
       }
-      if (this.outage?.isOver === true) return Effect.fail(this.outageError(this.outage))
+      if (this.outage?.isOver === true) {
+        const cause = Cause.fail(this.outageError(this.outage))
+        this.tellFailure(now(this.engine), cause)
+        return Effect.failCause(cause)
+      }
       return this.wait(restore)
     })
   }
 
   private wait(restore: Restore): Effect.Effect<SandboxRuntime, unknown> {
     const started = now(this.engine)
-    const waiter: Waiter = { answer: Deferred.makeUnsafe(), assigned: undefined }
+    const waiter: Waiter = { since: started, answer: Deferred.makeUnsafe(), assigned: undefined }
     this.waiters.add(waiter)
     this.grow()
     const { acquireTimeout, id } = this.engine.config
     return Effect.flatMap(
       Effect.exit(restore(Effect.timeoutOption(Deferred.await(waiter.answer), acquireTimeout))),
       (exit): Effect.Effect<SandboxRuntime, unknown> => {
-        this.waiters.remove(waiter)
+        const hasGivenUp = this.waiters.remove(waiter) // nobody has answered
         if (Exit.isSuccess(exit) && Option.isSome(exit.value)) return Effect.succeed(exit.value.value)
         // The answer came in the same moment as the time-out or the interruption.
         if (waiter.assigned !== undefined) {
           if (Exit.isSuccess(exit)) return Effect.succeed(waiter.assigned)
           this.giveBack(waiter.assigned)
         }
-        if (Exit.isFailure(exit)) return Effect.failCause(exit.cause)
-        return Effect.fail(
-          new EnvironmentOverloadError({
-            environmentId: id,
-            image: this.image,
-            poolSize: this.isPooled ? this.max : this.live.size,
-            waitedMillis: now(this.engine) - started
-          })
-        )
+        const cause: Cause.Cause<unknown> = Exit.isFailure(exit)
+          ? exit.cause
+          : Cause.fail(
+              new EnvironmentOverloadError({
+                environmentId: id,
+                image: this.image,
+                poolSize: this.isPooled ? this.max : this.live.size,
+                waitedMillis: now(this.engine) - started
+              })
+            )
+        if (hasGivenUp) this.tellFailure(started, cause)
+        return Effect.failCause(cause)
       }
     )
   }
@@ -171,8 +198,15 @@ export class ImagePool {
   /** A sandbox is free: hands it to who has waited longest, or keeps it ready (I8). */
   offer(sandbox: SandboxRuntime): void {
     sandbox.move("Ready")
-    if (sandbox.isCondemned || this.engine.status === "ShuttingDown" || this.engine.status === "Offline") {
-      this.engine.background(sandbox.shutDown(sandbox.isCondemned ? "broken" : "the environment shuts down"))
+    const reason = sandbox.isCondemned
+      ? "broken"
+      : isClosing(this.engine)
+        ? closingReason(this.engine)
+        : sandbox.isToBeRecycled
+          ? "recycled"
+          : undefined
+    if (reason !== undefined) {
+      this.engine.background(sandbox.shutDown(reason))
       return
     }
     const waiter = this.waiters.take()
@@ -196,8 +230,24 @@ export class ImagePool {
   /** Fails everyone who waits. */
   private failWaiters(error: () => unknown): void {
     for (let waiter = this.waiters.take(); waiter !== undefined; waiter = this.waiters.take()) {
-      Deferred.doneUnsafe(waiter.answer, Exit.fail(error()))
+      this.refuse(waiter, Cause.fail(error()))
     }
+  }
+
+  private refuse(waiter: Waiter, cause: Cause.Cause<unknown>): void {
+    this.tellFailure(waiter.since, cause)
+    Deferred.doneUnsafe(waiter.answer, Exit.failCause(cause))
+  }
+
+  private tellFailure(since: number, cause: Cause.Cause<unknown>): void {
+    emit(this.engine, (timestamp) => ({
+      _tag: "AcquireFailed",
+      environmentId: this.engine.config.id,
+      timestamp,
+      image: this.image,
+      waitedMillis: timestamp - since,
+      error: causeInfo(cause)
+    }))
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -255,8 +305,7 @@ export class ImagePool {
   }
 
   private wantsMore(): boolean {
-    if (this.engine.status === "ShuttingDown" || this.engine.status === "Offline" || this.live.size >= this.max)
-      return false
+    if (isClosing(this.engine) || this.live.size >= this.max) return false
     // While the environment starts, `start` brings up what is kept, so many at a time.
     return this.waiters.size > this.starting || (!this.isFilling && this.live.size < this.target)
   }
@@ -301,7 +350,7 @@ export class ImagePool {
   }
 
   private failed(cause: Cause.Cause<unknown>): void {
-    if (this.engine.status === "ShuttingDown" || this.engine.status === "Offline") return
+    if (isClosing(this.engine)) return
     if (isOutage(cause)) {
       this.beginOutage(cause)
       return
@@ -310,7 +359,7 @@ export class ImagePool {
     this.target = Math.max(this.min, Math.min(this.target, this.live.size))
     this.finishStartup(Exit.failCause(cause))
     const waiter = this.waiters.take()
-    if (waiter !== undefined) Deferred.doneUnsafe(waiter.answer, Exit.failCause(cause))
+    if (waiter !== undefined) this.refuse(waiter, cause)
     if (this.waiters.size > 0) this.grow()
   }
 

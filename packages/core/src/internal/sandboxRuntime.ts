@@ -30,7 +30,17 @@ import { Session } from "../Session.ts"
 import type { ErrorInfo } from "../SandboxEvent.ts"
 import * as SandboxStatus from "../SandboxStatus.ts"
 import * as bounded from "./bounded.ts"
-import { causeInfo, emit, type Engine, errorInfo, now, provide, type Restore } from "./engine.ts"
+import {
+  causeInfo,
+  closingReason,
+  emit,
+  type Engine,
+  errorInfo,
+  isClosing,
+  now,
+  provide,
+  type Restore
+} from "./engine.ts"
 import type { ImagePool } from "./imagePool.ts"
 import * as sandboxServices from "./sandboxServices.ts"
 import * as span from "./span.ts"
@@ -86,6 +96,10 @@ export class SandboxRuntime {
   served = 0
   /** Whether it has been ready once: only such a sandbox is missed when it goes. */
   wasReady = false
+  /** Whether somebody has it: from the hand-over until the end of the session. */
+  isInUse = false
+  /** Whether it was asked to go although nothing is wrong with it. */
+  isToBeRecycled = false
   /** Whether its set-up was interrupted by nobody but itself, which is its own failure (X5). */
   hasInterruptedItself = false
   /** The death that the driver reported. */
@@ -125,6 +139,8 @@ export class SandboxRuntime {
     const at = now(this.engine)
     this.status = to
     if (to === "Ready") this.wasReady = true
+    this.isInUse =
+      to === "Acquired" || (to === "SettingUp" && from === "Acquired") || to === "InSession" || to === "ExitingSession"
     this.pool.counts[from]--
     this.pool.counts[to]++
     emit(this.engine, (timestamp) => ({
@@ -136,6 +152,7 @@ export class SandboxRuntime {
       sessionId: this.session?.id
     }))
     this.since = at
+    if (!this.isInUse) this.engine.settle()
   }
 
   facts(timestamp: number) {
@@ -183,6 +200,14 @@ export class SandboxRuntime {
       case "Offline":
         return
     }
+  }
+
+  /** Has it replaced: at once while it is ready, else when it would be ready again. */
+  recycle(): void {
+    this.isToBeRecycled = true
+    if (this.status !== "Ready" || this.isCondemned) return
+    this.pool.ready.remove(this)
+    this.engine.background(this.shutDown("recycled"))
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -506,8 +531,8 @@ export class SandboxRuntime {
         ? "broken"
         : teardownFailed
           ? "the teardown of its session failed"
-          : this.engine.status !== "Online"
-            ? "the environment shuts down"
+          : isClosing(this.engine)
+            ? closingReason(this.engine)
             : this.recycleReason()
       if (!this.pool.isPooled) return this.shutDown(reason ?? "not pooled")
       if (reason !== undefined) {
@@ -528,6 +553,7 @@ export class SandboxRuntime {
   /** Why a sandbox that works should be replaced all the same (P6). */
   recycleReason(): string | undefined {
     const { maxLifetime, maxSessions } = this.engine.config
+    if (this.isToBeRecycled) return "recycled"
     if (this.served > 0 && this.instance?.reusable === false) return "serves one session only"
     if (maxSessions !== undefined && this.served >= maxSessions) return `served ${maxSessions} sessions`
     if (maxLifetime !== undefined && now(this.engine) - this.createdAt >= maxLifetime) return "reached its lifetime"

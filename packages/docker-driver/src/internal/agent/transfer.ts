@@ -192,23 +192,61 @@ const finish = (
     })
   )
 
+export interface Writing {
+  /** Gives false when nobody takes more. The bytes may be changed afterwards. */
+  readonly write: (bytes: Uint8Array) => Effect.Effect<boolean, PlatformError>
+  /** Waits until everything is in the file. */
+  readonly finish: Effect.Effect<void, PlatformError>
+}
+
+/** A file that is being written, until the scope closes. */
+export const writing = (
+  connection: Connection,
+  {
+    flags,
+    method,
+    mode,
+    path
+  }: { readonly method: string; readonly path: string; readonly flags: number; readonly mode: number }
+): Effect.Effect<Writing, PlatformError, Scope.Scope> => {
+  const request = uploadRequest(method, path, flags, mode)
+  return Effect.map(started(connection, request, { writes: true }), (operation) => ({
+    write: (bytes) => operation.outbox?.write(bytes) ?? Effect.succeed(false),
+    finish: finish(operation, request, Effect.void)
+  }))
+}
+
+export interface Reading {
+  readonly pull: Pull.Pull<NonEmptyReadonlyArray<Uint8Array>, PlatformError>
+  /** What went wrong, if anything did, when there is nothing more. */
+  readonly finish: Effect.Effect<void, PlatformError>
+}
+
+/** A file that is being read, until the scope closes. */
+export const reading = (
+  connection: Connection,
+  { method, path }: { readonly method: string; readonly path: string }
+): Effect.Effect<Reading, PlatformError, Scope.Scope> => {
+  const request = downloadRequest(method, path, 0n, everything)
+  return Effect.map(started(connection, request, { reads: true }), (operation) => ({
+    pull: operation.inbox?.pull ?? Cause.done(),
+    finish: Effect.asVoid(answerOf(operation, request))
+  }))
+}
+
 export const sink = (
   connection: Connection,
   path: string,
   flags: number,
   mode: number
-): Sink.Sink<void, Uint8Array, never, PlatformError> => {
-  const request = uploadRequest("sink", path, flags, mode)
-  return Sink.unwrap(
-    Effect.map(started(connection, request, { writes: true }), (operation) =>
-      Sink.fromTransform((upstream) => {
-        const write = (chunks: ReadonlyArray<Uint8Array>) =>
-          Effect.forEach(chunks, (chunk) => operation.outbox?.write(chunk) ?? Effect.void, { discard: true })
-        return Effect.flatMap(upstream, write).pipe(
+): Sink.Sink<void, Uint8Array, never, PlatformError> =>
+  Sink.unwrap(
+    Effect.map(writing(connection, { method: "sink", path, flags, mode }), ({ finish, write }) =>
+      Sink.fromTransform((upstream) =>
+        Effect.flatMap(upstream, (chunks) => Effect.forEach(chunks, write, { discard: true })).pipe(
           Effect.forever({ disableYield: true }),
-          Pull.catchDone(() => Effect.map(finish(operation, request, Effect.void), () => [undefined] as const))
+          Pull.catchDone(() => Effect.map(finish, () => [undefined] as const))
         )
-      })
+      )
     )
   )
-}

@@ -2,7 +2,6 @@
  * Files between this machine and a sandbox. As streams they would be new memory for every piece, which costs more than the
  * copying itself; here two pieces of memory do for a whole file: one is filled while the other is emptied.
  */
-import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import type { PlatformError } from "effect/PlatformError"
@@ -10,6 +9,7 @@ import * as Pull from "effect/Pull"
 import type * as Scope from "effect/Scope"
 import { openFlag } from "../protocol/errno.ts"
 import type { Connection } from "./connection.ts"
+import * as frameBuffers from "./frameBuffers.ts"
 import * as transfer from "./transfer.ts"
 
 export interface Options {
@@ -36,10 +36,13 @@ export const upload = ({ connection, from, host, mode, to }: Options): Effect.Ef
     let writing: transfer.Writing | undefined
     yield* pump(
       fill,
-      Effect.map(transfer.writing(connection, { method: "upload", path: to, flags, mode: mode & permissions }), (made) => {
-        writing = made
-        return made.write
-      })
+      Effect.map(
+        transfer.writing(connection, { method: "upload", path: to, flags, mode: mode & permissions }),
+        (made) => {
+          writing = made
+          return made.write
+        }
+      )
     )
     yield* writing?.finish ?? Effect.void
   }).pipe(Effect.scoped)
@@ -78,28 +81,33 @@ const pump = (
     }
   })
 
-/** Fills pieces with what is pulled; 0 at the end. */
-const gather = (pull: Pull.Pull<NonEmptyReadonlyArray<Uint8Array>, PlatformError>) => {
-  /** What did not fit into the piece before. */
-  let left: ReadonlyArray<Uint8Array> = []
+/** Fills pieces with the lent chunks that are pulled; 0 at the end. */
+const gather = (pull: transfer.Reading["pull"]) => {
+  /** What did not fit into the piece before; of the first, `offset` bytes did. */
+  let chunks: ReadonlyArray<Uint8Array> = []
+  let offset = 0
   return (piece: Uint8Array) => {
     let size = 0
-    const copy = (chunks: ReadonlyArray<Uint8Array>) => {
-      left = chunks
-      for (const [index, chunk] of chunks.entries()) {
-        const part = chunk.subarray(0, piece.length - size)
+    const copy = () => {
+      let done = 0
+      for (const chunk of chunks) {
+        const part = chunk.subarray(offset, offset + piece.length - size)
         piece.set(part, size)
         size += part.length
-        left = part.length < chunk.length ? [chunk.subarray(part.length), ...chunks.slice(index + 1)] : chunks.slice(index + 1)
-        if (size === piece.length) return
+        offset += part.length
+        if (offset < chunk.length) break
+        offset = 0
+        done++
       }
+      frameBuffers.giveBack(chunks.slice(0, done))
+      chunks = chunks.slice(done)
     }
     const more: Effect.Effect<number, PlatformError> = Effect.suspend(() => {
-      copy(left)
+      copy()
       if (size === piece.length) return Effect.succeed(size)
       return Pull.catchDone(
-        Effect.flatMap(pull, (chunks) => {
-          left = chunks
+        Effect.flatMap(pull, (next) => {
+          chunks = next
           return more
         }),
         () => Effect.succeed(size)

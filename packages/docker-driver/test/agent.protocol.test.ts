@@ -299,10 +299,10 @@ describe.skipIf(missing !== undefined)(`the agent's protocol${missing === undefi
 
     onAgent("have a terminal when asked to", (talk) =>
       Effect.gen(function* () {
-        const channel = talk.sh("echo $(tty | cut -d/ -f3) $(stty size); read line; echo got $line; cat; echo end", {
-          flags: 1
-        })
-        talk.send(frame(0x08, 0, channel, u16(33), u16(99)))
+        const channel = talk.newChannel
+        const script = "echo $(tty | cut -d/ -f3) $(stty size); read line; echo got $line; cat; echo end"
+        // In one piece: else the command may look at its size before it is told the new one.
+        talk.send(runFrame(channel, ["sh", "-c", script], { flags: 1 }), frame(0x08, 0, channel, u16(33), u16(99)))
         talk.send(data(channel, "a line\n"), end(channel))
         const text = (yield* talk.text(channel)).replaceAll("\r", "")
         assert.include(text, "pts 33 99\n")
@@ -460,6 +460,75 @@ describe.skipIf(missing !== undefined)(`the agent's protocol${missing === undefi
         assert.deepStrictEqual(types(talk.frames, sandbox), [])
         assert.strictEqual(yield* inside(talk, "75002"), 0)
         assert.strictEqual(yield* inside(talk, "75001"), 1)
+      })
+    )
+  })
+
+  describe("large files", () => {
+    const u64 = (value: bigint) => {
+      const bytes = Buffer.alloc(8)
+      bytes.writeBigUInt64LE(value)
+      return bytes
+    }
+    const download = (talk: Talk, name: string, offset: number, most: bigint) => {
+      const channel = talk.newChannel
+      talk.send(frame(0x0a, 0, channel, u8(25), str(name), u64(BigInt(offset)), u64(most)))
+      talk.send(frame(0x06, 1, channel, u32(2 ** 30)))
+      return channel
+    }
+    const received = (talk: Talk, channel: number) =>
+      Effect.gen(function* () {
+        const parts: Array<Buffer> = []
+        while (true) {
+          const { payload, type } = yield* talk.nextOf(channel, 0x84, 0x87)
+          if (type === 0x87) return { bytes: Buffer.concat(parts), sent: Number(payload.readBigUInt64LE(0)) }
+          parts.push(payload)
+        }
+      })
+    const content = Buffer.from(Uint8Array.from({ length: 3_000_000 }, (_, i) => i * 31 + (i >> 8)))
+
+    onAgent("come whole, from any place on, with pings and other files in between", (talk) =>
+      Effect.gen(function* () {
+        fs.writeFileSync(path.join(talk.directory, "work", "large"), content, { mode: 0o644 })
+        const cuts = [
+          [0, 2n ** 62n],
+          [4097, 2n ** 62n],
+          [1_000_003, 1_000_000n],
+          [3_000_000, 10n],
+          [5_000_000, 10n]
+        ] as const
+        const channels = cuts.map(([offset, most]) => download(talk, "large", offset, most))
+        for (let i = 0; i < 200; i++) {
+          talk.send(frame(0x02, 0, 0, ping))
+          yield* talk.next(({ type }) => type === 0x82)
+        }
+        for (const [index, [offset, most]] of cuts.entries()) {
+          const { bytes, sent } = yield* received(talk, channels[index] ?? 0)
+          const wanted = content.subarray(offset, Math.min(offset + Number(most), content.length))
+          assert.strictEqual(sent, wanted.length)
+          assert.strictEqual(Buffer.compare(bytes, wanted), 0, `from ${offset}`)
+        }
+      })
+    )
+
+    onAgent("can be given up, and leave no descriptor open", (talk) =>
+      Effect.gen(function* () {
+        fs.writeFileSync(path.join(talk.directory, "work", "large"), content, { mode: 0o644 })
+        const agent = fieldOf(String(yield* spareOf(talk)), "PPid")
+        const open = () => fs.readdirSync(`/proc/${agent}/fd`).length
+        yield* received(talk, download(talk, "large", 0, 2n ** 62n))
+        const before = open()
+        for (let i = 0; i < 20; i++) {
+          const channel = talk.newChannel
+          // Without credit for all of it.
+          talk.send(frame(0x0a, 0, channel, u8(25), str("large"), u64(0n), u64(2n ** 62n)))
+          yield* talk.nextOf(channel, 0x84)
+          yield* talk.close(channel, 0)
+        }
+        talk.frames = []
+        while (open() > before) yield* Effect.sleep(5)
+        const { bytes } = yield* received(talk, download(talk, "large", 0, 2n ** 62n))
+        assert.strictEqual(Buffer.compare(bytes, content), 0)
       })
     )
   })

@@ -2,7 +2,8 @@
  * A connection that the engine hands over: after its answer 101 the bytes of a container go both ways.
  *
  * Effect's own client can do this (`HttpClientRequest.upgrade`), but writing to its socket after the other side has
- * closed waits for ever (F4), and a container may die at any moment. So this stands on `node:http`; see decision 0013.
+ * closed waits for ever (F4), and a container may die at any moment. So this stands on Node's own sockets; see decision
+ * 0013.
  */
 import { Buffer } from "node:buffer"
 import * as http from "node:http"

@@ -1,2 +1,2 @@
 /** Seeing what happens in environments: what was recorded, what it says, and pages to look at. */
-export {}
+export * as Timeline from "./Timeline.ts"

@@ -25,7 +25,7 @@ export const faults: FaultPlan.FaultPlan = [
   { at: ["spawn"], calls: [40, 130, 131], how: { _tag: "Kill" } },
   { at: ["create"], image: "python", calls: [3], how: { _tag: "Fail", message: "no space left on device" } },
   { at: ["reset"], calls: [55], how: { _tag: "Fail", message: "the workspace could not be emptied" } },
-  FaultPlan.outage({ from: "24 seconds", to: "34 seconds", image: "node" })
+  FaultPlan.outage({ from: "17 seconds", to: "27 seconds", image: "node" })
 ]
 
 /** The events of a batch of sessions with two images, under virtual time. */

@@ -1,6 +1,7 @@
 import type { ComponentChildren } from "preact"
 import * as format from "./format.ts"
-import { isError, type Model, type Summary } from "./model.ts"
+import { outcomes } from "../../src/internal/timelineData.ts"
+import { type Model, type PoolUse, stateError, userError } from "./model.ts"
 import type { SceneLane } from "./scene.ts"
 import type { Stage } from "./stage.ts"
 import * as state from "./state.ts"
@@ -66,31 +67,28 @@ export const Panel = ({ stage }: { readonly stage: Stage }) => {
 // Summary
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** Whether the pool was of the right size, as far as events tell. */
-export const verdict = (summary: Summary): string => {
-  const { full, max, peak, someWaited, utilisation, waits } = summary
-  if (summary.sessions === 0) return "No sessions."
-  const use = `Sessions had ${format.percent(utilisation)} of the time of the sandboxes`
-  if (max === undefined) return `${use}. The events do not say how many there may be.`
-  if (peak < max && someWaited < 0.05) {
-    return `${use}, and never more than ${peak} of ${max} at once. A smaller pool would have done.`
-  }
-  if (peak >= max && someWaited > 0.2 && waits.p95 > 100) {
-    return `${use}. All ${max} were taken for ${format.percent(full)} of the time, and somebody waited for ${format.percent(someWaited)} of it: more sandboxes would have helped.`
-  }
-  if (peak >= max) {
-    return `${use}. All ${max} were taken for ${format.percent(full)} of the time, and hardly anybody had to wait: the pool fits.`
-  }
-  return `${use}, at most ${peak} of ${max} at once. Somebody waited for ${format.percent(someWaited)} of the time, though not for the pool to grow: sandboxes were starting, or could not be had.`
+/** Whether the pool of an image was of the right size, as far as events tell. */
+export const verdict = ({ full, max, peak, someWaited, waits }: PoolUse): string => {
+  if (max === undefined || max === 0) return `At most ${peak} at once; the events do not say how many there may be.`
+  const waited = someWaited > 0.1 && waits.p95 > 100
+  const use =
+    peak >= max
+      ? `All ${max} were in use for ${format.percent(full)} of the time`
+      : `At most ${peak} of ${max} were in use at once`
+  if (!waited) return peak < max ? `${use}, and hardly anybody waited: fewer would do.` : `${use}, and hardly anybody waited: it fits.`
+  const waiting = `somebody waited for ${format.percent(someWaited)} of it`
+  return full > 0.2
+    ? `${use}, and ${waiting}: more would help.`
+    : `${use}, yet ${waiting}: sandboxes were missing, see starts and outages.`
 }
 
 const SummaryTab = ({ stage }: { readonly stage: Stage }) => {
   const { model } = stage
   const { data, summary } = model
-  const span = (index: number, value: number, extra = "") => (
-    <Jump key={index} stage={stage} selection={{ kind: "span", index }} value={format.duration(value)} isBad={isError(data.spans.outcome[index]!)}>
+  const span = (index: number, value: number) => (
+    <Jump key={index} stage={stage} selection={{ kind: "span", index }} value={format.duration(value)}>
+      <Sign outcome={data.spans.outcome[index]!} />
       {spanTitle(model, index)}
-      {extra}
     </Jump>
   )
   return (
@@ -98,7 +96,12 @@ const SummaryTab = ({ stage }: { readonly stage: Stage }) => {
       <h2 id="panel-title" tabIndex={-1}>
         At a glance
       </h2>
-      <p class="verdict">{verdict(summary)}</p>
+      {summary.pools.map((use) => (
+        <p key={use.pool}>
+          <b>{data.strings.at(data.pools.image[use.pool]!)}</b>: {verdict(use)}
+        </p>
+      ))}
+      <p>Sessions had {format.percent(summary.utilisation)} of the time of all sandboxes.</p>
       <dl class="facts">
         <Line label="Sessions">
           {`${format.duration(summary.lengths.p50)} in the median, 95 % within ${format.duration(summary.lengths.p95)}`}
@@ -122,7 +125,8 @@ const SummaryTab = ({ stage }: { readonly stage: Stage }) => {
             value={`${format.count(count)} ×`}
             note={message}
           >
-            <span class={outcome === 2 ? "state-error" : "user-error"}>{outcome === 2 ? "▲" : "○"}</span> {tag}
+            <Sign outcome={outcome} />
+            {tag}
           </Jump>
         ))}
       </Section>
@@ -200,7 +204,6 @@ const Section = ({
 
 const Jump = ({
   children,
-  isBad = false,
   note,
   selection,
   stage,
@@ -211,12 +214,10 @@ const Jump = ({
   children: ComponentChildren
   value: string
   note?: string
-  isBad?: boolean
 }) => (
   <li>
     <button type="button" onClick={() => stage.reveal(selection)}>
       <span class="name">
-        {isBad && <span class="user-error">! </span>}
         {children}
       </span>
       <span class="value">{value}</span>
@@ -224,6 +225,14 @@ const Jump = ({
     </button>
   </li>
 )
+
+/** The same signs as in the lanes. */
+const Sign = ({ outcome }: { readonly outcome: number }) =>
+  outcome === stateError ? (
+    <span class="state-error">▲ </span>
+  ) : outcome === userError ? (
+    <span class="user-error">○ </span>
+  ) : null
 
 const Line = ({ children, label }: { label: string; children: ComponentChildren }) => (
   <div>
@@ -253,8 +262,7 @@ const Details = ({ stage }: { readonly stage: Stage }) => {
     <>
       <p class="kind">{kind}</p>
       <h2 id="panel-title" tabIndex={-1} class="thing">
-        {outcome === "state_error" && <span class="state-error">▲ </span>}
-        {outcome === "user_error" && <span class="user-error">○ </span>}
+        <Sign outcome={outcomes.findIndex((name) => name === outcome)} />
         {title}
       </h2>
       <dl class="facts">
@@ -360,7 +368,7 @@ const Row = ({ model, span, stage }: { model: Model; span: number; stage: Stage 
       </th>
       <td>+{format.duration(spans.start[span]! - model.start)}</td>
       <td>{format.duration(spans.duration[span]!)}</td>
-      <td class={outcome === 2 ? "state-error" : outcome === 1 ? "user-error" : ""}>{outcomeName(outcome)}</td>
+      <td class={outcome === stateError ? "state-error" : outcome === userError ? "user-error" : ""}>{outcomeName(outcome)}</td>
     </tr>
   )
 }

@@ -31,8 +31,8 @@ export const Headline = ({ model: { data, end, start, summary } }: { readonly mo
           value={summary.max === undefined ? format.count(summary.peak) : `${summary.peak} of ${summary.max}`}
         />
         <Figure
-          label="waited (median, 95 %)"
-          value={`${format.duration(summary.waits.p50)}, ${format.duration(summary.waits.p95)}`}
+          label="wait, median and 95 %"
+          value={`${format.duration(summary.waits.p50)} / ${format.duration(summary.waits.p95)}`}
           title={`At most ${format.duration(summary.waits.max)}; somebody waited for ${format.percent(summary.someWaited)} of the time`}
         />
         <Figure label="sandboxes" value={format.count(summary.sandboxes)} />

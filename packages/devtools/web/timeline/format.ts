@@ -6,7 +6,7 @@ const number = (value: number, digits: number): string =>
 /** A length of time, with two or three significant digits. */
 export const duration = (millis: number): string => {
   const size = Math.abs(millis)
-  if (size === 0) return "0"
+  if (size === 0) return "0 s"
   if (size < 1) return `${number(millis * 1000, 0)} µs`
   if (size < 1000) return `${number(millis, size < 10 ? 1 : 0)} ms`
   if (size < 60_000) return `${number(millis / 1000, size < 10_000 ? 2 : 1)} s`

@@ -89,14 +89,27 @@ export interface Failure {
   readonly span: number
 }
 
+/** How the sandboxes of an image were used. */
+export interface PoolUse {
+  readonly pool: number
+  readonly sessions: number
+  readonly peak: number
+  /** Sandboxes that there may be at once, if that was told. */
+  readonly max: number | undefined
+  /** Share of the time in which sessions had all of them. */
+  readonly full: number
+  /** Share of the time in which somebody waited. */
+  readonly someWaited: number
+  readonly waits: Distribution
+}
+
 export interface Summary {
   readonly sessions: number
   readonly byOutcome: ReadonlyArray<number>
   readonly peak: number
   /** Sandboxes that there may be at once, if that was told. */
   readonly max: number | undefined
-  /** Share of the time in which sessions had all sandboxes that there may be. */
-  readonly full: number
+  readonly pools: ReadonlyArray<PoolUse>
   /** Share of the time in which somebody waited. */
   readonly someWaited: number
   /** Share of the time of sandboxes that sessions had. */
@@ -326,27 +339,52 @@ function* summarize(
   for (const span of sessionSpans) byOutcome[spans.outcome[span]!]!++
 
   const max = poolMax(data)
-  const flights = sweep(
-    sessionSpans.length,
-    (i) => spans.start[sessionSpans[i]!]!,
-    (i) => spanEnd[sessionSpans[i]!]!,
-    max ?? Number.POSITIVE_INFINITY
+  const waited = (span: number) => sessions.waited[spans.session[span]!]!
+  /** What sessions, and those who got no sandbox, tell of use and waiting. */
+  const useOf = (own: ArrayLike<number>, failed: ReadonlyArray<number>, most: number | undefined) => {
+    const flights = sweep(
+      own.length,
+      (i) => spans.start[own[i]!]!,
+      (i) => spanEnd[own[i]!]!,
+      most ?? Number.POSITIVE_INFINITY
+    )
+    const failure = (i: number) => failed[i - own.length]!
+    const waiters = sweep(
+      own.length + failed.length,
+      (i) => (i < own.length ? spans.start[own[i]!]! - Math.max(0, waited(own[i]!)) : failures.start[failure(i)]!),
+      (i) =>
+        i < own.length ? spans.start[own[i]!]! : failures.start[failure(i)]! + failures.waited[failure(i)]!,
+      1
+    )
+    return {
+      sessions: own.length,
+      peak: flights.peak,
+      max: most,
+      full: flights.timeAt / (end - start),
+      someWaited: waiters.timeAt / (end - start),
+      waits: distribution(Float64Array.from(own, waited).filter((value) => value >= 0))
+    }
+  }
+  const all = useOf(
+    sessionSpans,
+    Array.from({ length: failures.length }, (_, i) => i),
+    max
   )
   yield
-  const waited = Float64Array.from(sessionSpans, (span) => sessions.waited[spans.session[span]!]!)
-  const waiters = sweep(
-    waited.length + failures.length,
-    (i) =>
-      i < waited.length
-        ? spans.start[sessionSpans[i]!]! - Math.max(0, waited[i]!)
-        : failures.start[i - waited.length]!,
-    (i) =>
-      i < waited.length
-        ? spans.start[sessionSpans[i]!]!
-        : failures.start[i - waited.length]! + failures.waited[i - waited.length]!,
-    1
-  )
-  yield
+  const byPool = new Map<number, { readonly spans: Array<number>; readonly failures: Array<number> }>()
+  const ofPool = (pool: number) => {
+    let known = byPool.get(pool)
+    if (known === undefined) byPool.set(pool, (known = { spans: [], failures: [] }))
+    return known
+  }
+  for (const span of sessionSpans) ofPool(data.lanes.pool[spans.lane[span]!]!).spans.push(span)
+  for (let i = 0; i < failures.length; i++) ofPool(failures.pool[i]!).failures.push(i)
+  const pools: Array<PoolUse> = []
+  for (const [pool, own] of byPool) {
+    const most = data.pools.max[pool]!
+    pools.push({ pool, ...useOf(own.spans, own.failures, most < 0 ? undefined : most) })
+    yield
+  }
 
   let inUse = 0
   let usable = 0
@@ -409,12 +447,12 @@ function* summarize(
   return {
     sessions: sessionSpans.length,
     byOutcome,
-    peak: flights.peak,
+    peak: all.peak,
     max,
-    full: flights.timeAt / (end - start),
-    someWaited: waiters.timeAt / (end - start),
+    pools: pools.sort((a, b) => a.pool - b.pool),
+    someWaited: all.someWaited,
     utilisation: usable === 0 ? 0 : inUse / usable,
-    waits: distribution(waited.filter((value) => value >= 0)),
+    waits: all.waits,
     lengths: distribution(Float64Array.from(sessionSpans, (span) => spans.duration[span]!)),
     starts: distribution(Float64Array.from(starts)),
     sandboxes: sandboxes.length,
@@ -424,7 +462,7 @@ function* summarize(
     failures: failures.length,
     unfinished,
     slowestSessions: by((span) => spans.duration[span]!),
-    longestWaits: by((span) => sessions.waited[spans.session[span]!]!),
+    longestWaits: by(waited),
     names: named.sort((a, b) => b.total - a.total).slice(0, 8),
     errors: [...failed.values()]
       .sort((a, b) => b.count - a.count)

@@ -264,11 +264,19 @@ export class Painter {
       context.fillStyle = isCurrent ? theme.text : theme.faint
       const middle = isCompact ? y + item.height / 2 : y + sizes.pad + sizes.strip + sizes.main / 2
       context.fillText(lane.label, 10, middle)
-      const count = lane.stateErrors + lane.userErrors
-      if (count > 0 && left > 100) {
+      if (left > 100) {
+        let right = left - 10
         context.textAlign = "right"
-        context.fillStyle = lane.stateErrors > 0 ? theme.stateError : theme.userError
-        context.fillText(`${lane.stateErrors > 0 ? "▲" : "○"} ${format.count(count)}`, left - 10, middle)
+        for (const [sign, count, colour] of [
+          ["○", lane.userErrors, theme.userError],
+          ["▲", lane.stateErrors, theme.stateError]
+        ] as const) {
+          if (count === 0) continue
+          const text = `${sign} ${format.count(count)}`
+          context.fillStyle = colour
+          context.fillText(text, right, middle)
+          right -= context.measureText(text).width + 7
+        }
         context.textAlign = "left"
       }
     }
@@ -387,7 +395,10 @@ export class Painter {
             if (letters < 3) return
             const text = data.strings.at(data.spans.name[scene.spans.ids[i]!]!)
             context.fillStyle = theme.bars[kind]!.text
-            const shown = text.length <= letters ? text : `${text.slice(0, letters - 1)}…`
+            // Ids of sessions mostly differ at their ends.
+            const isSession = index === 0 && data.spans.session[scene.spans.ids[i]!]! >= 0
+            const shown =
+              text.length <= letters ? text : isSession ? `…${text.slice(1 - letters)}` : `${text.slice(0, letters - 1)}…`
             if (kind === stateErrorClass) this.plate(left + from + 4, at, shown, size, height, theme)
             context.fillText(shown, left + from + 5, middle)
           },

@@ -65,7 +65,8 @@ export const query = signal("")
 export const density = signal<Density>("auto")
 export const themeChoice = signal<ThemeChoice>("auto")
 export const tab = signal<Tab>("summary")
-export const panelOpen = signal(true)
+/** Where there is little room, lanes come first. */
+export const panelOpen = signal(innerWidth > 760)
 export const helpOpen = signal(false)
 /** The part of time that is seen. */
 export const view = signal({ from: 0, until: 1 })

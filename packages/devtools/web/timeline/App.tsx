@@ -82,7 +82,7 @@ const Canvases = ({ stage }: { readonly stage: Stage }) => {
         aria-label="Lanes of sandboxes. Arrow keys pan and choose a lane, plus and minus zoom, Shift and arrow keys choose a bar, Enter opens its details. The panel has the lane as a table."
       />
       {height > room && <Thumb stage={stage} height={height} room={room} top={top} />}
-      {stage.shownLanes.value === 0 && (
+      {stage.shown.value.lanes === 0 && (
         <p class="empty">
           {state.isFiltered.value ? "No lane passes the filters." : "No sandboxes: the events tell of none."}
         </p>

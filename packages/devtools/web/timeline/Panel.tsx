@@ -18,7 +18,8 @@ export const Panel = ({ stage }: { readonly stage: Stage }) => {
   const { value: open } = state.tab
   return (
     <aside class="panel" aria-label="Details">
-      <div class="tabs" role="tablist" aria-label="What the panel shows">
+      <div class="tabs">
+        <div role="tablist" aria-label="What the panel shows">
         {tabs.map(([name, label]) => (
           <button
             key={name}
@@ -43,6 +44,7 @@ export const Panel = ({ stage }: { readonly stage: Stage }) => {
             {label}
           </button>
         ))}
+        </div>
         <button
           type="button"
           class="close"
@@ -292,7 +294,7 @@ const Details = ({ stage }: { readonly stage: Stage }) => {
 const mostRows = 200
 
 const LaneTable = ({ stage }: { readonly stage: Stage }) => {
-  void state.filters.value
+  void stage.shown.value // another scene has other lanes
   const { model, scene } = stage
   const index = state.lane.value ?? scene.lanes[0]?.lane.index
   const found = scene.lanes.find(({ lane }) => lane.index === index)

@@ -35,6 +35,9 @@ export const Headline = ({ model: { data, end, start, summary } }: { readonly mo
           value={`${format.duration(summary.waits.p50)} / ${format.duration(summary.waits.p95)}`}
           title={`At most ${format.duration(summary.waits.max)}; somebody waited for ${format.percent(summary.someWaited)} of the time`}
         />
+        {summary.failures > 0 && (
+          <Figure label="got no sandbox" value={<span class="user-error">{format.count(summary.failures)}</span>} />
+        )}
         <Figure label="sandboxes" value={format.count(summary.sandboxes)} />
         {summary.outages > 0 && (
           <Figure label={`outages, ${format.duration(summary.outageMillis)}`} value={<span class="state-error">{summary.outages}</span>} />
@@ -113,10 +116,11 @@ export const Toolbar = ({ stage }: { readonly stage: Stage }) => (
   </div>
 )
 
+let timer: ReturnType<typeof setTimeout> | undefined
+
 const Search = ({ stage }: { readonly stage: Stage }) => {
   const { matches } = stage.found.value
   const isSearching = state.query.value.trim() !== ""
-  let timer: ReturnType<typeof setTimeout> | undefined
   return (
     <form
       class="search"
@@ -134,16 +138,13 @@ const Search = ({ stage }: { readonly stage: Stage }) => {
         value={state.query.value}
         onInput={({ currentTarget }) => {
           clearTimeout(timer)
-          const { value } = currentTarget
-          timer = setTimeout(() => {
-            state.query.value = value
-          }, 120)
+          timer = setTimeout(() => stage.find(currentTarget.value), 120)
         }}
         onKeyDown={(event) => {
           if (event.key !== "Enter") return
           event.preventDefault()
           clearTimeout(timer)
-          if (state.query.value !== event.currentTarget.value) state.query.value = event.currentTarget.value
+          stage.find(event.currentTarget.value)
           stage.next(event.shiftKey ? -1 : 1)
         }}
       />
@@ -290,6 +291,9 @@ export const Legend = () => (
       </li>
       <li>
         <span class="user-error">○</span>user error
+      </li>
+      <li>
+        <span class="user-error">✕</span>got no sandbox
       </li>
       <li>
         <span class="joint">┃▸</span>next generation

@@ -302,6 +302,10 @@ function* makeSeries(
     const counts = spans.outcome[span] === stateError ? stateErrors : userErrors
     counts[binOf(spanEnd[span]!)]!++
   }
+  for (let i = 0; i < failures.length; i++) {
+    const counts = failures.outcome[i] === stateError ? stateErrors : userErrors
+    if (failures.outcome[i] !== interrupted) counts[binOf(failures.start[i]! + failures.waited[i]!)]!++
+  }
   const top = (values: Float64Array) => values.reduce((max, value) => Math.max(max, value), 0)
   const series = { inFlight: inFlight.values, sandboxes: live.values, waiting: waiting.values }
   const max = poolMax(data) ?? 0

@@ -87,7 +87,8 @@ export const drawOverview = (canvas: HTMLCanvasElement, frame: OverviewFrame): v
 
   labels(context, frame, left, width, theme)
 
-  const [from, until] = [toX(frame.from), toX(frame.until)]
+  const from = Math.max(left, toX(frame.from))
+  const until = Math.min(width, toX(frame.until))
   context.fillStyle = frame.isDark ? "rgba(10, 13, 17, 0.62)" : "rgba(228, 233, 240, 0.66)"
   context.fillRect(left, 0, Math.max(0, from - left), overviewHeight)
   context.fillRect(until, 0, Math.max(0, width - until), overviewHeight)

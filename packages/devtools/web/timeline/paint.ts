@@ -322,6 +322,28 @@ export class Painter {
       context.fillRect(from, y + item.height - 3, Math.max(2, until - from), 3)
       if (until - from > 52 && from > at) context.fillText("outage", from + 5, middle)
     }
+    this.failures(frame, item, y, toX, theme)
+  }
+
+  /** A cross for each who got no sandbox; where they are many, one for all. */
+  private failures(frame: Frame, item: Item, y: number, toX: (time: number) => number, theme: Theme): void {
+    const { context } = this
+    const { failures } = frame.scene.model.data
+    const left = gutter(this.canvas.clientWidth)
+    context.strokeStyle = theme.userError
+    context.lineWidth = 2
+    let lastX = Number.NEGATIVE_INFINITY
+    for (const failure of item.group.failures) {
+      const x = toX(failures.start[failure]! + failures.waited[failure]!)
+      if (x < left || x > this.canvas.clientWidth || x - lastX < 8) continue
+      context.beginPath()
+      for (const sign of [-1, 1]) {
+        context.moveTo(x - 3.5, y + item.height / 2 - 3.5 * sign)
+        context.lineTo(x + 3.5, y + item.height / 2 + 3.5 * sign)
+      }
+      context.stroke()
+      lastX = x
+    }
   }
 
   /** Where one sandbox of a slot follows another. */

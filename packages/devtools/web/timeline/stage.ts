@@ -25,7 +25,8 @@ export class Stage {
   /** Follows `state.view` when it has come to rest. */
   readonly settled = signal(state.view.value)
   readonly scrolling = signal({ top: 0, room: 1, height: 1 })
-  readonly shownLanes = signal(0)
+  /** How many lanes there are in the scene, and which scene it is. */
+  readonly shown = signal({ lanes: 0, version: 0 })
   /** For those who do not see the canvas. */
   readonly spoken = signal("")
   scene: Scene
@@ -36,6 +37,7 @@ export class Stage {
   private painter: Painter | undefined
   private canvas: HTMLCanvasElement | undefined
   private overview: HTMLCanvasElement | undefined
+  private searched: { readonly query: string; readonly scene: Scene } | undefined
   private frame = 0
   private settling: ReturnType<typeof setTimeout> | undefined
   private animation: { readonly from: number; readonly until: number; readonly to: readonly [number, number]; since: number } | undefined
@@ -61,9 +63,9 @@ export class Stage {
 
   refilter(): void {
     this.scene = makeScene(this.model, this.segments, state.filters.peek())
-    this.shownLanes.value = this.scene.lanes.length
     this.relayout()
-    this.find(state.query.peek())
+    this.search(state.query.peek())
+    this.shown.value = { lanes: this.scene.lanes.length, version: this.shown.peek().version + 1 }
   }
 
   relayout(): void {
@@ -238,7 +240,15 @@ export class Stage {
   // Finding
   // -------------------------------------------------------------------------------------------------------------------
 
+  /** Finds what the query asks for; what was found already stays as it is. */
   find(query: string): void {
+    if (state.query.peek() !== query) state.query.value = query
+    if (this.searched?.query === query && this.searched.scene === this.scene) return
+    this.search(query)
+  }
+
+  private search(query: string): void {
+    this.searched = { query, scene: this.scene }
     this.found.value = search(this.scene, query)
     this.current.value = -1
     this.schedule()
@@ -355,6 +365,11 @@ export class Stage {
     const { data } = this.model
     const near = (4 / this.width) * this.span
     if (item.scene === undefined) {
+      const { failures } = data
+      const failure = item.group.failures.find(
+        (one) => Math.abs(failures.start[one]! + failures.waited[one]! - time) < near * 1.5
+      )
+      if (failure !== undefined) return { kind: "failure", index: failure }
       const outage = item.group.outages.find(
         (one) => time >= data.outages.start[one]! - near && time <= data.outages.start[one]! + data.outages.duration[one]! + near
       )

@@ -74,7 +74,9 @@ const told = (data: Data.TimelineData) => {
             `${strings.at(spans.name[row]!)} in ${sandbox(spans.sandbox[row]!)} until ${at(spans.start[row]! + spans.duration[row]!)}: ${error(spans.error[row]!)}`
         )
     ),
-    waits: sorted(range(sessions.length).map((row) => `${strings.at(sessions.name[row]!)} ${time(sessions.waited[row]!)}`)),
+    waits: sorted(
+      range(sessions.length).map((row) => `${strings.at(sessions.name[row]!)} ${time(sessions.waited[row]!)}`)
+    ),
     spans: sorted(
       all
         .filter((row) => Data.spanKinds[spans.kind[row]!] !== "Session")
@@ -110,7 +112,15 @@ const told = (data: Data.TimelineData) => {
 const expected = (events: ReadonlyArray<Event>): ReturnType<typeof told> => {
   const lines = (f: (event: Event) => ReadonlyArray<string>) => sorted(events.flatMap(f))
   return {
-    sandboxes: sorted(new Set(events.flatMap((event) => ("sandboxId" in event && event._tag !== "ActionRequested" && event.sandboxId !== undefined ? [event.sandboxId] : [])))),
+    sandboxes: sorted(
+      new Set(
+        events.flatMap((event) =>
+          "sandboxId" in event && event._tag !== "ActionRequested" && event.sandboxId !== undefined
+            ? [event.sandboxId]
+            : []
+        )
+      )
+    ),
     segments: lines((event) =>
       event._tag === "SandboxStatusChanged"
         ? [`${event.sandboxId} ${event.from} until ${time(event.timestamp)} for ${time(event.spentMillis)}`]
@@ -121,7 +131,9 @@ const expected = (events: ReadonlyArray<Event>): ReturnType<typeof told> => {
         ? [`${event.sessionId} in ${event.sandboxId} until ${time(event.timestamp)}: ${errorLine(event.error)}`]
         : []
     ),
-    waits: lines((event) => (event._tag === "SessionStarted" ? [`${event.sessionId} ${time(event.waitedMillis)}`] : [])),
+    waits: lines((event) =>
+      event._tag === "SessionStarted" ? [`${event.sessionId} ${time(event.waitedMillis)}`] : []
+    ),
     spans: lines((event) => {
       const kind = kindOf[event._tag]
       if (kind === undefined || !("durationMillis" in event)) return []
@@ -146,7 +158,9 @@ const expected = (events: ReadonlyArray<Event>): ReturnType<typeof told> => {
       return [`${event.image} for ${time(event.durationMillis)} with ${event.attempts}: ${errorLine(error)}`]
     }),
     failures: lines((event) =>
-      event._tag === "AcquireFailed" ? [`${event.image} after ${time(event.waitedMillis)}: ${errorLine(event.error)}`] : []
+      event._tag === "AcquireFailed"
+        ? [`${event.image} after ${time(event.waitedMillis)}: ${errorLine(event.error)}`]
+        : []
     ),
     marks: lines((event) =>
       (Data.markKinds as ReadonlyArray<string>).includes(event._tag) ? [`${event._tag} ${time(event.timestamp)}`] : []
@@ -159,7 +173,12 @@ const facts = {
   sandboxId: SandboxId.make("lab/base:0:0"),
   image: ImageId.make("base")
 }
-const moved = (from: SandboxStatus.SandboxStatus, to: SandboxStatus.SandboxStatus, timestamp: number, spentMillis = 0): Event => ({
+const moved = (
+  from: SandboxStatus.SandboxStatus,
+  to: SandboxStatus.SandboxStatus,
+  timestamp: number,
+  spentMillis = 0
+): Event => ({
   _tag: "SandboxStatusChanged",
   ...facts,
   from,
@@ -181,11 +200,23 @@ describe("Timeline", () => {
       assert.strictEqual(data.meta.events, events.length)
       assert.deepStrictEqual(told(data), expected(events))
       // The run is one in which these things happen.
-      for (const tag of ["ImageOutageEnded", "AcquireFailed", "SandboxActivity", "FeatureSessionSetUp", "SandboxShutDown"] as const) {
-        assert.isTrue(events.some((event) => event._tag === tag), tag)
+      for (const tag of [
+        "ImageOutageEnded",
+        "AcquireFailed",
+        "SandboxActivity",
+        "FeatureSessionSetUp",
+        "SandboxShutDown"
+      ] as const) {
+        assert.isTrue(
+          events.some((event) => event._tag === tag),
+          tag
+        )
       }
       for (const kind of ["state_error", "user_error"]) {
-        assert.isTrue(told(data).sessions.some((line) => line.includes(kind)), kind)
+        assert.isTrue(
+          told(data).sessions.some((line) => line.includes(kind)),
+          kind
+        )
       }
     }).pipe(Effect.provide(NodeServices.layer))
   )
@@ -215,7 +246,9 @@ describe("Timeline", () => {
         assert.deepStrictEqual(sees.spans, spans)
         const mentioned = new Set(
           part.flatMap((event) =>
-            "sessionId" in event && event.sessionId !== undefined && !(event._tag === "SandboxStatusChanged" && event.from === "ExitingSession")
+            "sessionId" in event &&
+            event.sessionId !== undefined &&
+            !(event._tag === "SandboxStatusChanged" && event.from === "ExitingSession")
               ? [event.sessionId]
               : []
           )
@@ -265,7 +298,11 @@ describe("Timeline", () => {
     assert.strictEqual(Data.outcomes[data.spans.outcome[0]!], "unknown")
     assert.deepStrictEqual([...data.outages.flags], [Data.endUnknown])
     assert.deepStrictEqual(
-      range(data.segments.length).map((row) => [Data.statuses[data.segments.status[row]!], data.segments.duration[row], data.segments.flags[row]]),
+      range(data.segments.length).map((row) => [
+        Data.statuses[data.segments.status[row]!],
+        data.segments.duration[row],
+        data.segments.flags[row]
+      ]),
       [
         ["Ready", 400, 0],
         ["Acquired", 10, 0],
@@ -372,18 +409,41 @@ describe("timelineData", () => {
       }
       const meta = { title, events: 7, origin: 1e12, start: -1.5, end: 2 }
       const data = decodeAll(
-        Buffer.concat(Data.encode({ ...emptyTables(), outages: outages.table(), segments: segments.table(), meta, strings }))
+        Buffer.concat(
+          Data.encode({ ...emptyTables(), outages: outages.table(), segments: segments.table(), meta, strings })
+        )
       )
       assert.deepStrictEqual(data.meta, meta)
       // Halves of pairs, which UTF-8 does not have, become replacement characters.
-      assert.deepStrictEqual(range(data.strings.length).map(data.strings.at), strings.map((text) => Buffer.from(text).toString()))
-      assert.deepStrictEqual([...data.outages.pool], rows.map(({ a }) => a))
-      assert.deepStrictEqual([...data.segments.lane], rows.map(({ a }) => a))
-      assert.deepStrictEqual([...data.segments.sandbox], rows.map(({ b }) => b))
+      assert.deepStrictEqual(
+        range(data.strings.length).map(data.strings.at),
+        strings.map((text) => Buffer.from(text).toString())
+      )
+      assert.deepStrictEqual(
+        [...data.outages.pool],
+        rows.map(({ a }) => a)
+      )
+      assert.deepStrictEqual(
+        [...data.segments.lane],
+        rows.map(({ a }) => a)
+      )
+      assert.deepStrictEqual(
+        [...data.segments.sandbox],
+        rows.map(({ b }) => b)
+      )
       const exact = (millis: number) => (Math.round(millis * 1000) || 0) / 1000
-      assert.deepStrictEqual([...data.outages.start], rows.map(({ start }) => exact(start)))
-      assert.deepStrictEqual([...data.segments.duration], rows.map(({ duration }) => exact(duration)))
-      assert.deepStrictEqual([...data.segments.flags], rows.map(() => 3))
+      assert.deepStrictEqual(
+        [...data.outages.start],
+        rows.map(({ start }) => exact(start))
+      )
+      assert.deepStrictEqual(
+        [...data.segments.duration],
+        rows.map(({ duration }) => exact(duration))
+      )
+      assert.deepStrictEqual(
+        [...data.segments.flags],
+        rows.map(() => 3)
+      )
     }
   )
 
@@ -402,4 +462,3 @@ describe("timelineData", () => {
     assert.throws(() => decodeAll(Buffer.concat([length!, other, ...rest])), "unknown version 9")
   })
 })
-

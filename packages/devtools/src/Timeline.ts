@@ -84,7 +84,7 @@ const page = <E, R>(events: Stream.Stream<SandboxEvent, E, R>, { title = "Sandbo
 const templateUrl = new URL("../web-dist/timeline.html", import.meta.url)
 
 /** Where the data goes: into an element that the browser does not run, as base64, which holds no markup. */
-const place = "<!--data-->"
+const place = /\s*<!--data-->\s*/
 
 const escape = (text: string): string => text.replace(/[&<>"]/g, (char) => `&#${char.charCodeAt(0)};`)
 

@@ -1,10 +1,11 @@
 import { NodeServices } from "@effect/platform-node"
 import type { SandboxEvent } from "@effect-sandbox/core"
 import { outcome } from "@effect-sandbox/core/EventMetrics"
-import { EnvironmentId, ImageId, SandboxId, SessionId } from "@effect-sandbox/core/Id"
+import { EnvironmentId, FeatureId, ImageId, SandboxId, SessionId } from "@effect-sandbox/core/Id"
 import * as SandboxStatus from "@effect-sandbox/core/SandboxStatus"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, FileSystem, Schema, Stream } from "effect"
+import { createHash } from "node:crypto"
 import { Timeline } from "../src/index.ts"
 import { maxText, TimelineBuilder } from "../src/internal/timelineBuilder.ts"
 import * as Data from "../src/internal/timelineData.ts"
@@ -234,6 +235,66 @@ describe("Timeline", () => {
     })
   )
 
+  it.effect("puts everything into the lane of its slot, and lanes in order", () =>
+    Effect.gen(function* () {
+      const data = dataOf(yield* sample({ seed: "lanes" }))
+      const { environments, lanes, pools, sandboxes, segments, spans, strings } = data
+      const lane = (row: number) => {
+        const pool = lanes.pool[row]!
+        return `${strings.at(environments.name[pools.environment[pool]!]!)}/${strings.at(pools.image[pool]!)}:${lanes.slot[row]}`
+      }
+      const laneOf = (sandbox: number) => strings.at(sandboxes.name[sandbox]!).replace(/:\d+$/, "")
+      for (const table of [segments, spans]) {
+        for (const row of range(table.length)) {
+          const sandbox = table.sandbox[row]!
+          assert.strictEqual(lane(table.lane[row]!), sandbox < 0 ? "grade/:-1" : laneOf(sandbox))
+        }
+      }
+      assert.deepStrictEqual(range(lanes.length).map(lane), [
+        ...[0, 1, 2, 3].map((slot) => `grade/python:${slot}`),
+        ...[0, 1].map((slot) => `grade/node:${slot}`),
+        "grade/:-1"
+      ])
+    })
+  )
+
+  it("takes an id that comes again for something new", () => {
+    const ended = (timestamp: number): Event => ({
+      _tag: "SessionEnded",
+      ...facts,
+      sessionId: SessionId.make("s1"),
+      timestamp,
+      durationMillis: 1,
+      lifetimeMillis: 50
+    })
+    const data = dataOf([
+      moved("Created", "SettingUp", 0),
+      ended(100),
+      ended(200),
+      // The same sandbox, of a run whose start was not told.
+      moved("Created", "SettingUp", 1_000),
+      ended(1_100)
+    ])
+    assert.deepStrictEqual(told(data).sandboxes, ["lab/base:0:0", "lab/base:0:0"])
+    assert.deepStrictEqual([...data.spans.start], [50, 150, 1_050])
+    assert.deepStrictEqual([...data.spans.sandbox], [0, 0, 1])
+  })
+
+  it("gives what belongs to the environment itself a lane of its own", () => {
+    const data = dataOf([
+      {
+        _tag: "FeatureSetUp",
+        environmentId: facts.environmentId,
+        featureId: FeatureId.make("host"),
+        timestamp: 7,
+        durationMillis: 7
+      }
+    ])
+    assert.strictEqual(data.sandboxes.length, 0)
+    assert.deepStrictEqual([...data.lanes.slot], [-1])
+    assert.deepStrictEqual([...data.spans.lane], [0])
+  })
+
   it.effect("draws any part of a run: everything that is mentioned, once", () =>
     Effect.gen(function* () {
       const events = yield* sample()
@@ -322,6 +383,14 @@ describe("Timeline", () => {
       assert.deepStrictEqual(told(data).spans, sorted([...expected(killed).spans, ...expected(later).spans]))
       // What the first run left ends where that was last heard of, and not in the second.
       const end = killed.at(-1)!.timestamp
+      assert.strictEqual(
+        data.segments.flags.filter((flags) => flags !== 0).length,
+        [
+          ...new Map(
+            killed.flatMap((event) => (event._tag === "SandboxStatusChanged" ? [[event.sandboxId, event.to]] : []))
+          )
+        ].filter(([, status]) => status !== "Offline").length
+      )
       for (const row of range(data.segments.length)) {
         if (data.segments.flags[row] === 0) continue
         assert.isAtMost(data.segments.start[row]! + data.segments.duration[row]!, end)
@@ -358,6 +427,22 @@ describe("Timeline", () => {
       const data = readTimeline(html)
       assert.strictEqual(data.strings.at(data.spans.name[0]!), evil)
       assert.strictEqual(data.meta.title, evil)
+    }).pipe(Effect.provide(NodeServices.layer))
+  )
+
+  it.effect("is one run of base64, however much there is", () =>
+    Effect.gen(function* () {
+      // Texts that cannot be compressed, so that there are many pieces.
+      const events = range(20_000).map((index): Event => ({
+        _tag: "SandboxActivity",
+        ...facts,
+        timestamp: index,
+        name: createHash("sha256").update(String(index)).digest("hex"),
+        durationMillis: 1
+      }))
+      const html = yield* Timeline.html(Stream.fromIterable(events))
+      assert.match(/id="data">([^<]*)</.exec(html)![1]!, /^[A-Za-z0-9+/]{500000,}={0,2}$/)
+      assert.deepStrictEqual(told(readTimeline(html)).spans, expected(events).spans)
     }).pipe(Effect.provide(NodeServices.layer))
   )
 

@@ -106,7 +106,7 @@ const grade = Command.make(
         const batch = Batch.run({ tasks: todo, concurrency, results, tally, progress })
         const page = Option.getOrElse(timeline, () => `${output.replace(/\.jsonl$/, "")}.timeline.html`)
         const recorded = Recording.record(batch, {
-          timeline: relative(path, page),
+          timeline: path.resolve(page),
           resume,
           title: `Grading ${todo.length} tasks`
         })

@@ -103,5 +103,5 @@ const grade = (index: number) =>
         text: `expected 42, got ${index} </script><img src=x onerror="document.title='owned'">`
       })
     }
-    if (index === 50) yield* Effect.sleep("9 seconds")
+    if (index === 52) yield* Effect.sleep("9 seconds")
   })

@@ -104,6 +104,7 @@ const SummaryTab = ({ stage }: { readonly stage: Stage }) => {
       {summary.pools.map((use) => (
         <p key={use.pool}>
           <b>{data.strings.at(data.pools.image[use.pool]!)}</b>: {verdict(use)}
+          {use.outage > 0.01 && ` An outage lasted for ${format.percent(use.outage)} of it.`}
         </p>
       ))}
       <p>Sessions had {format.percent(summary.utilisation)} of the time of all sandboxes.</p>

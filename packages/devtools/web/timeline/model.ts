@@ -101,6 +101,8 @@ export interface PoolUse {
   /** Share of the time in which somebody waited. */
   readonly someWaited: number
   readonly waits: Distribution
+  /** Share of the time in which the image was in an outage. */
+  readonly outage: number
 }
 
 export interface Summary {
@@ -385,7 +387,10 @@ function* summarize(
   const pools: Array<PoolUse> = []
   for (const [pool, own] of byPool) {
     const most = data.pools.max[pool]!
-    pools.push({ pool, ...useOf(own.spans, own.failures, most < 0 ? undefined : most) })
+    let outage = 0
+    for (let i = 0; i < outages.length; i++) if (outages.pool[i] === pool) outage += outages.duration[i]!
+    const use = useOf(own.spans, own.failures, most < 0 ? undefined : most)
+    pools.push({ pool, ...use, outage: outage / (end - start) })
     yield
   }
 

@@ -58,7 +58,7 @@ const light: Theme = {
   outage: "#f6dde6",
   waiting: "#d98a00",
   stateError: "#c4122f",
-  userError: "#b35300",
+  userError: "#a64b00",
   selected: "#0b1320",
   statuses: ["#f0d58c", "#e9b949", "#c6d0dc", "#8fb5f2", "#3f7de0", "#a08be6", "#7c8694", "#ffffff"],
   bars: [

@@ -35,7 +35,7 @@ export interface TimelineOptions {
  * Makes the page from events in their order, as a text.
  *
  * Events may be a part of what happened: what has no end is drawn until the last event, and marked. Long messages are
- * cut to 2,000 characters. Memory is needed for about 50 bytes an event and the page itself; `write` needs less.
+ * cut to 2,000 characters. Memory is needed for about 60 bytes an event and the page itself; `write` needs less.
  */
 export const html = <E, R>(
   events: Stream.Stream<SandboxEvent, E, R>,

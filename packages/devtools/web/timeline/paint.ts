@@ -264,7 +264,7 @@ export class Painter {
       context.font = fontOf(isCompact ? 10 : 12, isCurrent ? 600 : 400)
       context.fillStyle = isCurrent ? theme.text : theme.faint
       const middle = isCompact ? y + item.height / 2 : y + sizes.pad + sizes.strip + sizes.main / 2
-      context.fillText(lane.label, 10, middle)
+      context.fillText(lane.label, 10, middle, left - 14)
       if (left > 100) {
         let right = left - 10
         context.textAlign = "right"

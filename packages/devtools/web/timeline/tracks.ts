@@ -111,7 +111,7 @@ export const firstVisible = (bars: Bars, { from, to }: Range, time: number): num
   let high = to
   while (low < high) {
     const middle = (low + high) >>> 1
-    if (bars.reach[middle]! <= time) low = middle + 1
+    if (bars.reach[middle]! < time) low = middle + 1
     else high = middle
   }
   return low
@@ -133,6 +133,10 @@ export const walk = (bars: Bars, range: Range, { from, perPixel, width }: Window
     const x = (start[i]! - from) / perPixel
     if (x >= width) return
     const wide = end[i]! - start[i]! >= perPixel
+    if (wide && end[i]! <= from) {
+      i++
+      continue
+    }
     if (wide) {
       const x0 = Math.max(0, Math.round(x))
       const x1 = Math.min(width, Math.max(x0 + 1, Math.round((end[i]! - from) / perPixel)))

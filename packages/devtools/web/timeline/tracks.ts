@@ -146,7 +146,8 @@ export const walk = (bars: Bars, range: Range, { from, perPixel, width }: Window
     }
     const pixel = Math.max(0, Math.floor(x))
     let j = gallop(start, from + (pixel + 1) * perPixel, i + 1, to)
-    // The last one that begins here may be wide, and is a bar of its own.
+    // The last one that begins here may be wide, and is a bar of its own. (Where bars overlap, others may be as well: only
+    // in the last row of a lane, which stands for many.)
     if (j - 1 > i && end[j - 1]! - start[j - 1]! >= perPixel) j--
     brush.dense(i, Math.max(j, i + 1), pixel)
     i = Math.max(j, i + 1)

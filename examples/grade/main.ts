@@ -6,11 +6,13 @@
  *     npm start -- --input mine.jsonl --output verdicts.jsonl
  *     npm start -- --resume            goes on where an earlier run was stopped
  *     npm start -- --driver docker     in containers; needs a Docker engine
+ *     npm start -- --dashboard         with a page that shows what happens while it runs
  *     npm start -- --no-timeline       without the page that shows what ran when
  *
  * The formats of both files are described in `TASKS.md`. Exit code 0 says that every verdict is the one that its task
  * names, or that every task without one was passed.
  */
+import { Dashboard } from "@effect-sandbox/devtools"
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Cause, Clock, Console, Effect, Exit, FileSystem, Logger, Option, Path, Runtime, Schema } from "effect"
 import { CliError, Command, Flag } from "effect/cli"
@@ -70,6 +72,14 @@ const flags = {
     Flag.withDescription("Keep the results that the output file has, and run only the other tasks"),
     Flag.withDefault(false)
   ),
+  dashboard: Flag.Boolean("dashboard").pipe(
+    Flag.withDescription("Serve a page that shows what happens, until the run ends; it says where"),
+    Flag.withDefault(false)
+  ),
+  dashboardPort: Flag.Int("dashboard-port").pipe(
+    Flag.withDescription("The port of the dashboard; 0 takes a free one"),
+    Flag.withDefault(7770)
+  ),
   timeline: Flag.String("timeline").pipe(
     Flag.withMetavar("file"),
     Flag.withDescription("Where a page goes that shows what ran when (default: beside the output, as .timeline.html)"),
@@ -85,7 +95,18 @@ const grade = Command.make(
   "grade",
   flags,
   Effect.fnUntraced(
-    function* ({ concurrency, driver, input, isolation, noTimeline, output, resume, timeline }) {
+    function* ({
+      concurrency,
+      dashboard,
+      dashboardPort,
+      driver,
+      input,
+      isolation,
+      noTimeline,
+      output,
+      resume,
+      timeline
+    }) {
       const path = yield* Path.Path
       const tasks = yield* Task.readAll(relative(path, input), driver.images)
       yield* refuseSameFile(input, output)
@@ -103,14 +124,11 @@ const grade = Command.make(
           `Grading ${tasks.length} tasks${before}: driver ${driver.name}, ${concurrency} at the same time`
         )
         if (todo.length === 0) return undefined
-        const batch = Batch.run({ tasks: todo, concurrency, results, tally, progress })
         const page = Option.getOrElse(timeline, () => `${output.replace(/\.jsonl$/, "")}.timeline.html`)
-        const recorded = Recording.record(batch, {
-          timeline: path.resolve(page),
-          resume,
-          title: `Grading ${todo.length} tasks`
-        })
-        return yield* (noTimeline ? batch : recorded).pipe(
+        const recording = { timeline: path.resolve(page), resume, title: `Grading ${todo.length} tasks` }
+        return yield* Batch.run({ tasks: todo, concurrency, results, tally, progress }).pipe(
+          (batch) => (noTimeline ? batch : Recording.record(batch, recording)),
+          (batch) => (dashboard ? Effect.provide(batch, Dashboard.layer({ port: dashboardPort })) : batch),
           Effect.provide(Logger.layer([progress.logger])),
           Effect.onExit((exit) => (Exit.isFailure(exit) ? explainEnd(exit.cause, tally, file) : Effect.void))
         )
@@ -128,6 +146,7 @@ const grade = Command.make(
     },
     Effect.catchTags({
       PlatformError: userError,
+      DashboardError: userError,
       JournalError: userError,
       InvalidConfigurationError: userError,
       UnsupportedOptionError: userError,

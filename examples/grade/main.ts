@@ -7,18 +7,20 @@
  *     npm start -- --resume            goes on where an earlier run was stopped
  *     npm start -- --driver docker     in containers; needs a Docker engine
  *     npm start -- --dashboard         with a page that shows what happens while it runs
+ *     npm start -- --no-timeline       without the page that shows what ran when
  *
  * The formats of both files are described in `TASKS.md`. Exit code 0 says that every verdict is the one that its task
  * names, or that every task without one was passed.
  */
 import { Dashboard } from "@effect-sandbox/devtools"
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
-import { Cause, Clock, Console, Effect, Exit, FileSystem, Logger, Path, Runtime, Schema } from "effect"
+import { Cause, Clock, Console, Effect, Exit, FileSystem, Logger, Option, Path, Runtime, Schema } from "effect"
 import { CliError, Command, Flag } from "effect/cli"
 import { availableParallelism } from "node:os"
 import * as Batch from "./Batch.ts"
 import * as Drivers from "./Drivers.ts"
 import * as Progress from "./Progress.ts"
+import * as Recording from "./Recording.ts"
 import * as Results from "./Results.ts"
 import { Tally } from "./Tally.ts"
 import * as Task from "./Task.ts"
@@ -77,6 +79,15 @@ const flags = {
   dashboardPort: Flag.Int("dashboard-port").pipe(
     Flag.withDescription("The port of the dashboard; 0 takes a free one"),
     Flag.withDefault(7770)
+  ),
+  timeline: Flag.String("timeline").pipe(
+    Flag.withMetavar("file"),
+    Flag.withDescription("Where a page goes that shows what ran when (default: beside the output, as .timeline.html)"),
+    Flag.optional
+  ),
+  noTimeline: Flag.Boolean("no-timeline").pipe(
+    Flag.withDescription("Draw no timeline, and keep no journal for it"),
+    Flag.withDefault(false)
   )
 }
 
@@ -84,7 +95,18 @@ const grade = Command.make(
   "grade",
   flags,
   Effect.fnUntraced(
-    function* ({ concurrency, dashboard, dashboardPort, driver, input, isolation, output, resume }) {
+    function* ({
+      concurrency,
+      dashboard,
+      dashboardPort,
+      driver,
+      input,
+      isolation,
+      noTimeline,
+      output,
+      resume,
+      timeline
+    }) {
       const path = yield* Path.Path
       const tasks = yield* Task.readAll(relative(path, input), driver.images)
       yield* refuseSameFile(input, output)
@@ -102,7 +124,10 @@ const grade = Command.make(
           `Grading ${tasks.length} tasks${before}: driver ${driver.name}, ${concurrency} at the same time`
         )
         if (todo.length === 0) return undefined
+        const page = Option.getOrElse(timeline, () => `${output.replace(/\.jsonl$/, "")}.timeline.html`)
+        const recording = { timeline: path.resolve(page), resume, title: `Grading ${todo.length} tasks` }
         return yield* Batch.run({ tasks: todo, concurrency, results, tally, progress }).pipe(
+          (batch) => (noTimeline ? batch : Recording.record(batch, recording)),
           (batch) => (dashboard ? Effect.provide(batch, Dashboard.layer({ port: dashboardPort })) : batch),
           Effect.provide(Logger.layer([progress.logger])),
           Effect.onExit((exit) => (Exit.isFailure(exit) ? explainEnd(exit.cause, tally, file) : Effect.void))
@@ -122,6 +147,7 @@ const grade = Command.make(
     Effect.catchTags({
       PlatformError: userError,
       DashboardError: userError,
+      JournalError: userError,
       InvalidConfigurationError: userError,
       UnsupportedOptionError: userError,
       DockerError: userError,

@@ -75,15 +75,15 @@ const sentence = (fit: Fit, evidence: Evidence, figures: Figures, kept: number):
   switch (fit) {
     case "TooSmall":
       return (
-        `too small: ${waits}${none}; all ${max} sandboxes were taken ${percent(figures.fullShare)} of the time, ` +
-        `and about ${Math.ceil(figures.peakWanted)} were wanted at the busiest`
+        `too small: ${waits}${none}, ${percent(figures.waitingWhileFullShare)} of that while all ${max} sandboxes were taken; ` +
+        `about ${Math.ceil(figures.peakWanted)} were wanted at the busiest`
       )
     case "TooFewKept": {
       const starts = startMillis === undefined ? "" : `, half of which took more than ${duration(startMillis)} to start`
       return `too few kept ready: ${waits}${none}, mostly for sandboxes to come up${starts}; ${pool?.min ?? 0} are kept`
     }
     case "Outage":
-      return `not to be told: ${waits}${none}, mostly in an outage of the image`
+      return `cannot be judged: ${waits}${none}, mostly in an outage of the image`
     case "LargerThanNeeded":
       return `larger than needed: ${round(kept)} sandboxes were kept on average, and at most ${peak.inUse} were used at once`
     case "Fits":
@@ -91,9 +91,9 @@ const sentence = (fit: Fit, evidence: Evidence, figures: Figures, kept: number):
     case "Unused":
       return `unused: nobody wanted a sandbox, and ${round(kept)} were kept on average`
     case "NotPooled":
-      return `not pooled: a sandbox for each session, at most ${peak.live} at once; ${waits}`
+      return `not pooled: one for each session, at most ${peak.live} at once; ${waits}`
     case "Unknown":
-      return `not to be told: ${waits}${none}, and the events do not say how large the pool is`
+      return `cannot be judged: ${waits}${none}, and the events do not say how large the pool is`
   }
 }
 

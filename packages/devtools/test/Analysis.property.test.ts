@@ -1,13 +1,16 @@
-import { EventMetrics, SandboxStatus } from "@effect-sandbox/core"
+import { SandboxStatus } from "@effect-sandbox/core"
 import { EventExpect, Lifecycle } from "@effect-sandbox/testing"
 import { Analysis } from "@effect-sandbox/devtools"
 import { assert, it } from "@effect/vitest"
-import { Arbitrary, Effect, Schema, Stream } from "effect"
+import { Effect, Schema, Stream } from "effect"
 import * as naive from "./support/naive.ts"
 import { type Events, eventsOf, interleaved, moved, withUnsteadyClock } from "./support/runs.ts"
 
 const close = (actual: number, expected: number, message: string): void =>
-  assert.isTrue(Math.abs(actual - expected) <= 1e-6 * Math.max(1, Math.abs(expected)), `${message}: ${actual} is not ${expected}`)
+  assert.isTrue(
+    Math.abs(actual - expected) <= 1e-6 * Math.max(1, Math.abs(expected)),
+    `${message}: ${actual} is not ${expected}`
+  )
 
 const analyse = (events: Events, options?: Analysis.Options): Analysis.Report => {
   const analysis = Analysis.make(options)
@@ -15,11 +18,20 @@ const analyse = (events: Events, options?: Analysis.Options): Analysis.Report =>
   return analysis.report()
 }
 
-const isDistributionOf = (actual: Analysis.Distribution | undefined, values: ReadonlyArray<number>, what: string): void => {
+const isDistributionOf = (
+  actual: Analysis.Distribution | undefined,
+  values: ReadonlyArray<number>,
+  what: string
+): void => {
   assert.strictEqual(actual?.count ?? 0, values.length, what)
   if (actual === undefined) return
   const slack = actual.isExact ? 0 : 0.0051
-  for (const [part, found] of [[0.5, actual.p50], [0.9, actual.p90], [0.95, actual.p95], [0.99, actual.p99]] as const) {
+  for (const [part, found] of [
+    [0.5, actual.p50],
+    [0.9, actual.p90],
+    [0.95, actual.p95],
+    [0.99, actual.p99]
+  ] as const) {
     const exact = naive.percentile(values, part)
     assert.isTrue(Math.abs(found - exact) <= slack * exact, `${what} p${part * 100}: ${found} is not ${exact}`)
   }
@@ -69,15 +81,27 @@ const agrees = (events: Events, report: Analysis.Report): void => {
     Object.fromEntries(report.failures.map((row) => [naive.failureKey(row), row.count])),
     naive.failures(events)
   )
-  const byTime = (a: { readonly from: number; readonly pool: string }, b: { readonly from: number; readonly pool: string }) =>
-    a.from - b.from || (a.pool < b.pool ? -1 : 1)
+  const byTime = (
+    a: { readonly from: number; readonly pool: string },
+    b: { readonly from: number; readonly pool: string }
+  ) => a.from - b.from || (a.pool < b.pool ? -1 : 1)
   assert.deepStrictEqual(
-    report.outages.map((one) => ({ pool: naive.poolOf(one), from: one.from, until: one.until, how: one.end })).toSorted(byTime),
+    report.outages
+      .map((one) => ({ pool: naive.poolOf(one), from: one.from, until: one.until, how: one.end }))
+      .toSorted(byTime),
     naive.outages(events).toSorted(byTime)
   )
-  const durations = events.flatMap((event) => event._tag === "SandboxActivity" || event._tag === "FeatureActivity" ? [event.durationMillis] : [])
-  assert.deepStrictEqual(report.slowest.map(({ durationMillis }) => durationMillis), durations.toSorted((a, b) => b - a).slice(0, 20))
-  assert.strictEqual(report.activities.reduce((sum, { duration }) => sum + duration.count, 0), durations.length)
+  const durations = events.flatMap((event) =>
+    event._tag === "SandboxActivity" || event._tag === "FeatureActivity" ? [event.durationMillis] : []
+  )
+  assert.deepStrictEqual(
+    report.slowest.map(({ durationMillis }) => durationMillis),
+    durations.toSorted((a, b) => b - a).slice(0, 20)
+  )
+  assert.strictEqual(
+    report.activities.reduce((sum, { duration }) => sum + duration.count, 0),
+    durations.length
+  )
 }
 
 /** Runs of a few sandboxes, and how they are mixed. */
@@ -158,7 +182,14 @@ it.effect.prop(
       const missing = events[index]
       const report = analyse(events.filter((_, one) => one !== index))
       const found = report.leaks.leaked + report.contradictions.total
-      const kinds = new Set(["SandboxStatusChanged", "FeatureSetUp", "FeatureTornDown", "FeatureSessionSetUp", "FeatureSessionTornDown", "SessionEnded"])
+      const kinds = new Set([
+        "SandboxStatusChanged",
+        "FeatureSetUp",
+        "FeatureTornDown",
+        "FeatureSessionSetUp",
+        "FeatureSessionTornDown",
+        "SessionEnded"
+      ])
       if (missing === undefined) return
       if (kinds.has(missing._tag) || (missing._tag === "SessionStarted" && missing.error === undefined)) {
         assert.isAbove(found, 0, JSON.stringify(missing))

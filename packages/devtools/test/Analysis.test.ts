@@ -8,13 +8,12 @@ import {
   ImageId,
   SandboxId,
   type SandboxEvent,
-  SandboxStatus,
+  type SandboxStatus,
   SessionId
 } from "@effect-sandbox/core"
 import { Analysis } from "@effect-sandbox/devtools"
-import { SimDriver } from "@effect-sandbox/testing"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Metric, Schema, Stream } from "effect"
+import { Effect, Metric, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { moved } from "./support/runs.ts"
 import * as Sample from "./support/sample.ts"
@@ -227,7 +226,11 @@ describe("leaks", () => {
   })
 
   it("an environment that starts again without having shut down was abandoned", () => {
-    const report = analyse([...life.slice(0, 8), starting(5000), ...life.slice(1).map((event) => ({ ...event, timestamp: event.timestamp + 5000 }))])
+    const report = analyse([
+      ...life.slice(0, 8),
+      starting(5000),
+      ...life.slice(1).map((event) => ({ ...event, timestamp: event.timestamp + 5000 }))
+    ])
     assert.deepStrictEqual([report.leaks.abandoned, report.leaks.leaked], [2, 0])
     assert.deepInclude(report.environments[0], { starts: 2, shutDowns: 1, abandoned: 1, status: "Offline" })
     // Its sandbox was last seen at 200, and cannot be told from one that has gone then.
@@ -298,11 +301,25 @@ describe("tables", () => {
       lifetimeMillis: 1,
       error: { tag: "Interrupted", message: "", isStateError: false }
     }
-    const report = analyse([activity(1, "a", 1, "first"), activity(3, "a", 1, "second"), activity(2, "b", 1, "third"), interrupted])
-    assert.deepStrictEqual(report.failures.map(({ activity, count, firstAt, lastAt, message }) => [activity, count, firstAt, lastAt, message]), [
-      ["a", 2, 1, 3, "first"],
-      ["b", 1, 2, 2, "third"]
+    const report = analyse([
+      activity(1, "a", 1, "first"),
+      activity(3, "a", 1, "second"),
+      activity(2, "b", 1, "third"),
+      interrupted
     ])
+    assert.deepStrictEqual(
+      report.failures.map(({ activity, count, firstAt, lastAt, message }) => [
+        activity,
+        count,
+        firstAt,
+        lastAt,
+        message
+      ]),
+      [
+        ["a", 2, 1, 3, "first"],
+        ["b", 1, 2, 2, "third"]
+      ]
+    )
     assert.strictEqual(imageOf(report).sessions.outcomes.interrupted, 1)
   })
 
@@ -311,7 +328,11 @@ describe("tables", () => {
     for (let index = 1; index <= 20_000; index++) analysis.add(activity(index, "work", (index * 7919) % 20_000))
     const [row] = analysis.report().activities
     assert.isFalse(row?.duration.isExact)
-    for (const [found, exact] of [[row?.duration.p50, 10_000], [row?.duration.p90, 18_000], [row?.duration.p99, 19_800]] as const) {
+    for (const [found, exact] of [
+      [row?.duration.p50, 10_000],
+      [row?.duration.p90, 18_000],
+      [row?.duration.p99, 19_800]
+    ] as const) {
       assert.isAtMost(Math.abs((found ?? 0) - exact) / exact, 0.0051)
     }
     assert.deepInclude(row?.duration, { count: 20_000, max: 19_999, min: 0 })
@@ -428,7 +449,12 @@ it.effect("agrees with what the environment itself says of its pool", () =>
     const over = Object.values(sessions.outcomes).reduce((sum, count) => sum + count, 0)
     assert.strictEqual(over - sessions.failedToStart, pool?.sessionsServed)
     assert.deepStrictEqual(
-      { created: sandboxes.created, destroyed: sandboxes.ended, live: sandboxes.live, leaked: report.leaks.notTakenDown },
+      {
+        created: sandboxes.created,
+        destroyed: sandboxes.ended,
+        live: sandboxes.live,
+        leaked: report.leaks.notTakenDown
+      },
       stats?.ledger
     )
     assert.strictEqual(sandboxes.replacements, sandboxes.created - 6) // of six places
@@ -444,14 +470,22 @@ const read = (metric: { readonly id: string }) =>
     for (const one of snapshot) {
       if (one.id !== metric.id || one.type !== "Counter" || Number(one.state.count) === 0) continue
       const { attributes = {} } = one
-      series[Object.keys(attributes).sort().map((label) => `${label}=${String(Reflect.get(attributes, label))}`).join(",")] = Number(one.state.count)
+      series[
+        Object.keys(attributes)
+          .sort()
+          .map((label) => `${label}=${String(Reflect.get(attributes, label))}`)
+          .join(",")
+      ] = Number(one.state.count)
     }
     return series
   })
 
 it.effect("agrees with the metrics of the same events", () =>
   Effect.gen(function* () {
-    const events = [...(yield* Sample.run({ faults: true })), ...moved(yield* Sample.run({ callers: 3 }), "other lab", 1000)]
+    const events = [
+      ...(yield* Sample.run({ faults: true })),
+      ...moved(yield* Sample.run({ callers: 3 }), "other lab", 1000)
+    ]
     yield* Effect.gen(function* () {
       const hub = yield* EventHandler.EventHub
       for (const event of events) hub.publish(event)
@@ -459,7 +493,11 @@ it.effect("agrees with the metrics of the same events", () =>
     }).pipe(Effect.provide(EventMetrics.layer))
     const report = analyse(events)
     const sessions: Record<string, number> = {}
-    for (const { environmentId, image, sessions: { outcomes } } of report.images) {
+    for (const {
+      environmentId,
+      image,
+      sessions: { outcomes }
+    } of report.images) {
       for (const [outcome, count] of Object.entries(outcomes)) {
         if (count > 0) sessions[`environment=${environmentId},image=${image},outcome=${outcome}`] = count
       }
@@ -474,8 +512,14 @@ it.effect("agrees with the metrics of the same events", () =>
     const place = ({ environmentId, image }: Analysis.ImageReport) => `environment=${environmentId},image=${image}`
     const by = (of: (image: Analysis.ImageReport) => number) =>
       Object.fromEntries(report.images.map((image) => [place(image), of(image)]))
-    assert.deepStrictEqual(yield* read(EventMetrics.sandboxesCreated), by(({ sandboxes }) => sandboxes.created))
-    assert.deepStrictEqual(yield* read(EventMetrics.sandboxesDestroyed), by(({ sandboxes }) => sandboxes.ended))
+    assert.deepStrictEqual(
+      yield* read(EventMetrics.sandboxesCreated),
+      by(({ sandboxes }) => sandboxes.created)
+    )
+    assert.deepStrictEqual(
+      yield* read(EventMetrics.sandboxesDestroyed),
+      by(({ sandboxes }) => sandboxes.ended)
+    )
   }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))
 )
 

@@ -1,6 +1,18 @@
 /** The sections of a report in a terminal: what matters first, and what is empty left out. */
 import type * as Analysis from "../Analysis.ts"
-import { type Cell, type Column, oneLine, type Paint, painter, resample, sparkline, type Style, table, wrap } from "./terminal.ts"
+import {
+  type Cell,
+  type Column,
+  fit,
+  oneLine,
+  type Paint,
+  painter,
+  resample,
+  sparkline,
+  type Style,
+  table,
+  wrap
+} from "./terminal.ts"
 import { count, counted, duration, moment, percent } from "./words.ts"
 
 export interface Settings {
@@ -13,13 +25,24 @@ interface Frame extends Settings {
   readonly paint: Paint
   /** Whether names need their environment. */
   readonly hasMany: boolean
+  /** A moment of the report: with the day, when it is about more than one. */
+  readonly clock: (at: number) => string
 }
+
+const day = 86_400_000
 
 type Lines = ReadonlyArray<string>
 
 export const sections = (report: Analysis.Report, settings: Settings): ReadonlyArray<Lines> => {
-  const frame: Frame = { ...settings, paint: painter(settings.colors), hasMany: report.environments.length > 1 }
   if (report.span === undefined) return [["No events."]]
+  const { from, until } = report.span
+  const isOneDay = Math.floor(from / day) === Math.floor(until / day)
+  const frame: Frame = {
+    ...settings,
+    paint: painter(settings.colors),
+    hasMany: report.environments.length > 1,
+    clock: (at) => moment(at).slice(isOneDay ? 11 : 5)
+  }
   return [
     header(report, frame),
     verdicts(report, frame),
@@ -40,13 +63,11 @@ export const sections = (report: Analysis.Report, settings: Settings): ReadonlyA
 // At a glance
 // ---------------------------------------------------------------------------------------------------------------------
 
-const header = ({ environments, events, span }: Analysis.Report, { hasMany, paint }: Frame): Lines => {
+const header = ({ environments, events, span }: Analysis.Report, { hasMany, paint, width }: Frame): Lines => {
   const { from = 0, until = 0 } = span ?? {}
   const who = hasMany ? counted(environments.length, "environment") : oneLine(environments[0]?.environmentId ?? "")
-  return [
-    paint("bold", who),
-    paint("dim", `${moment(from)} to ${moment(until)} UTC, ${duration(until - from)}, ${counted(events.total, "event")}`)
-  ]
+  const when = `${moment(from)} to ${moment(until)} UTC, ${duration(until - from)}, ${counted(events.total, "event")}`
+  return [paint("bold", fit(who, width)), ...wrap(when, width, "").map((line) => paint("dim", line))]
 }
 
 const marks: { readonly [fit in Analysis.Fit]: readonly [mark: string, style: Style] } = {
@@ -98,7 +119,8 @@ const verdicts = (report: Analysis.Report, frame: Frame): Lines => {
   }
   const { abandoned, leaked, notTakenDown } = report.leaks
   if (leaked > 0) say(bad, `${counted(leaked, "leak")}: what began and never ended`)
-  if (notTakenDown > 0) say(bad, `${counted(notTakenDown, "sandbox")} could not be taken down completely`.replace("sandboxs", "sandboxes"))
+  if (notTakenDown > 0)
+    say(bad, `${counted(notTakenDown, "sandbox")} could not be taken down completely`.replace("sandboxs", "sandboxes"))
   if (abandoned > 0) say(note, `${count(abandoned)} things were abandoned by a process that died`)
   if (report.contradictions.total > 0) {
     say(note, `${counted(report.contradictions.total, "contradiction")}: events are missing, or a rule was broken`)
@@ -166,13 +188,16 @@ const course = (report: Analysis.Report, frame: Frame): ReadonlyArray<Lines> => 
     const row = (label: string, line: string, style: Style, fact: string): string =>
       `  ${label.padEnd(indent.length - 4)}  ${paint(style, line)}${" ".repeat(Math.max(0, length - line.length))}  ${paint("dim", fact)}`
     const span = report.span ?? { from: 0, until: 0 }
-    const from = clock(span.from)
-    const until = clock(span.until)
+    const from = frame.clock(span.from)
+    const until = frame.clock(span.until)
     return [
-      paint("bold", oneLine(nameOf(image, frame))),
+      paint("bold", fit(oneLine(nameOf(image, frame)), width)),
       row(
         "in session",
-        sparkline(values((bucket) => bucket.inSession), most),
+        sparkline(
+          values((bucket) => bucket.inSession),
+          most
+        ),
         "green",
         `${percent(image.utilisation ?? 0)} of live time`
       ),
@@ -189,8 +214,6 @@ const course = (report: Analysis.Report, frame: Frame): ReadonlyArray<Lines> => 
     ]
   })
 }
-
-const clock = (at: number): string => moment(at).slice(11)
 
 const titled = (
   title: string,
@@ -212,14 +235,14 @@ const pools = (report: Analysis.Report, frame: Frame): Lines =>
     [
       { title: "image", min: 12 },
       { title: "size", align: right },
-      { title: "most live", align: right },
+      { title: "most live", align: right, isOptional: true },
       { title: "most used", align: right },
       { title: "in session", align: right },
-      { title: "setting up", align: right },
-      { title: "ready", align: right },
-      { title: "full", align: right },
-      { title: "started", align: right },
-      { title: "sessions", align: right }
+      { title: "setting up", align: right, isOptional: true },
+      { title: "ready", align: right, isOptional: true },
+      { title: "full", align: right, isOptional: true },
+      { title: "started", align: right, isOptional: true },
+      { title: "sessions", align: right, isOptional: true }
     ],
     worthTelling(report.images).map((image) => {
       const { peak, pool, sandboxes, sessions, statusMillis, verdict } = image
@@ -243,7 +266,8 @@ const pools = (report: Analysis.Report, frame: Frame): Lines =>
 
 const percentileColumns: ReadonlyArray<Column> = ["p50", "p90", "p95", "p99", "max"].map((title) => ({
   title,
-  align: right
+  align: right,
+  isOptional: title !== "p50" && title !== "max"
 }))
 
 const percentiles = ({ max, p50, p90, p95, p99 }: Analysis.Distribution): ReadonlyArray<string> =>
@@ -266,7 +290,9 @@ const latencies = (report: Analysis.Report, frame: Frame): Lines => {
         : [[what, ...(images.length > 1 ? [nameOf(image, frame)] : []), count(one.count), ...percentiles(one)]]
     )
   })
-  const isExact = images.every(({ acquires, sessions }) => (acquires.wait?.isExact ?? true) && (sessions.lifetime?.isExact ?? true))
+  const isExact = images.every(
+    ({ acquires, sessions }) => (acquires.wait?.isExact ?? true) && (sessions.lifetime?.isExact ?? true)
+  )
   return titled(
     `Times${isExact ? "" : frame.paint("dim", " (percentiles within 0.5 %)")}`,
     [
@@ -291,7 +317,7 @@ const failures = (report: Analysis.Report, frame: Frame): Lines =>
       { title: "count", align: right },
       { title: "error", min: 14 },
       { title: "in", min: 14 },
-      { title: "last", min: 8 },
+      { title: "last", isOptional: true },
       { title: "such as", min: 16 }
     ],
     report.failures.map((row) => [
@@ -302,7 +328,7 @@ const failures = (report: Analysis.Report, frame: Frame): Lines =>
         ...(row.featureId === undefined ? [] : [row.featureId]),
         ...(row.image === undefined ? [] : [nameOf({ ...row, image: row.image }, frame)])
       ].join(" · "),
-      clock(row.lastAt),
+      frame.clock(row.lastAt),
       row.message
     ]),
     frame
@@ -319,12 +345,12 @@ const slowest = (report: Analysis.Report, frame: Frame): Lines =>
       { title: "activity", min: 12 },
       { title: "began" },
       { title: "sandbox", min: 14 },
-      { title: "session", min: 10 }
+      { title: "session", min: 10, isOptional: true }
     ],
     report.slowest.map((one) => [
       duration(one.durationMillis),
       one.error === undefined ? one.name : { text: `${one.name} ${one.error}`, style: "red" },
-      clock(one.at),
+      frame.clock(one.at),
       one.sandboxId ?? one.environmentId,
       one.sessionId ?? ""
     ]),
@@ -338,8 +364,8 @@ const activities = (report: Analysis.Report, frame: Frame): Lines =>
     [
       { title: "activity", min: 12 },
       { title: "image", min: 8 },
-      { title: "count", align: right },
-      { title: "failed", align: right },
+      { title: "count", align: right, isOptional: true },
+      { title: "failed", align: right, isOptional: true },
       ...percentileColumns
     ],
     report.activities.map(({ duration: durations, featureId, image, name, outcomes, ...row }) => {
@@ -363,11 +389,18 @@ const features = (report: Analysis.Report, frame: Frame): Lines => {
       ["session end", phases.sessionTeardown],
       ["teardown", phases.teardown]
     ]
-    return measured.flatMap(([phase, one]) =>
-      one === undefined
-        ? []
-        : [[featureId, image === undefined ? "host" : nameOf({ environmentId, image }, frame), phase, count(one.count), ...percentiles(one)]]
-    )
+    const where = image === undefined ? "host" : nameOf({ environmentId, image }, frame)
+    return measured
+      .flatMap(([phase, one]) => (one === undefined ? [] : [{ phase, one }]))
+      .map(({ one, phase }, index): ReadonlyArray<Cell> => [
+        featureId,
+        where,
+        phase,
+        count(one.count),
+        // Of all phases together.
+        index > 0 || failed === 0 ? "" : { text: count(failed), style: "red" },
+        ...percentiles(one)
+      ])
   })
   return titled(
     "Features",
@@ -375,7 +408,8 @@ const features = (report: Analysis.Report, frame: Frame): Lines => {
       { title: "feature", min: 12 },
       { title: "image", min: 8 },
       { title: "of" },
-      { title: "count", align: right },
+      { title: "count", align: right, isOptional: true },
+      { title: "failed", align: right, isOptional: true },
       ...percentileColumns
     ],
     rows,
@@ -392,12 +426,12 @@ const outages = (report: Analysis.Report, frame: Frame): Lines => {
       { title: "began" },
       { title: "lasted", align: right },
       { title: "end" },
-      { title: "attempts", align: right },
-      { title: "because", min: 16 }
+      { title: "attempts", align: right, isOptional: true },
+      { title: "because", min: 16, isOptional: true }
     ],
     report.outages.map((one) => [
       nameOf(one, frame),
-      clock(one.from),
+      frame.clock(one.from),
       duration((one.until ?? until) - one.from),
       one.end === "Lasts" ? { text: "it lasts", style: "red" } : spaced(one.end),
       one.attempts === undefined ? "" : count(one.attempts),
@@ -410,7 +444,12 @@ const outages = (report: Analysis.Report, frame: Frame): Lines => {
 const endings = (report: Analysis.Report, frame: Frame): Lines =>
   titled(
     "Why sandboxes ended",
-    [{ title: "image", min: 10 }, { title: "count", align: right }, { title: "reason", min: 16 }, { title: "such as", min: 10 }],
+    [
+      { title: "image", min: 10 },
+      { title: "count", align: right },
+      { title: "reason", min: 16 },
+      { title: "such as", min: 10, isOptional: true }
+    ],
     worthTelling(report.images).flatMap((image) =>
       image.sandboxes.reasons.map(({ count: times, example, reason }) => [
         nameOf(image, frame),
@@ -422,18 +461,21 @@ const endings = (report: Analysis.Report, frame: Frame): Lines =>
     frame
   )
 
-const leaks = ({ contradictions, leaks: { abandoned, leaked, list, notTakenDown } }: Analysis.Report, frame: Frame): Lines => [
+const leaks = (
+  { contradictions, leaks: { abandoned, leaked, list, notTakenDown } }: Analysis.Report,
+  frame: Frame
+): Lines => [
   ...titled(
     "Left behind",
     [{ title: "since" }, { title: "what", min: 20 }],
-    list.map(({ at, description }) => [clock(at), description]),
+    list.map(({ at, description }) => [frame.clock(at), description]),
     frame,
     leaked + abandoned + notTakenDown
   ),
   ...titled(
     "Contradictions",
     [{ title: "at" }, { title: "who", min: 12 }, { title: "what", min: 20 }],
-    contradictions.list.map(({ at, description, subject }) => [clock(at), subject, description]),
+    contradictions.list.map(({ at, description, subject }) => [frame.clock(at), subject, description]),
     frame,
     contradictions.total
   )

@@ -17,7 +17,8 @@ export const painter = (colors: boolean): Paint =>
 export const oneLine = (text: string): string => text.trim().replaceAll(/[\u0000-\u001f\u007f-\u009f]+/g, " ")
 
 /** Ranges of characters that take two cells of a terminal: Chinese, Japanese, Korean, and pictures. */
-const wide = /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|[\u{1f300}-\u{1f64f}\u{1f680}-\u{1faff}\u{20000}-\u{3fffd}]/u
+const wide =
+  /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|[\u{1f300}-\u{1f64f}\u{1f680}-\u{1faff}\u{20000}-\u{3fffd}]/u
 /** Marks that take none: they belong to the character before. */
 const marks = /[\p{Mn}\p{Me}\p{Cf}]/u
 
@@ -72,6 +73,8 @@ export interface Column {
   readonly align?: "left" | "right" | undefined
   /** What it may be cut to when the terminal is narrow. Default: it is never cut. */
   readonly min?: number | undefined
+  /** Whether it may be left out when that is not enough; the last goes first. Default: false. */
+  readonly isOptional?: boolean | undefined
 }
 
 /** A cell, or one with a colour. */
@@ -79,50 +82,61 @@ export type Cell = string | { readonly text: string; readonly style: Style | und
 
 const gap = "  "
 
-/** A table with a line of titles, indented by two. When it does not fit, the widest column that may is cut. */
+/**
+ * A table with a line of titles, indented by two. When it does not fit, the widest column that may is cut, and then
+ * columns are left out that may be.
+ */
 export const table = (
   columns: ReadonlyArray<Column>,
   rows: ReadonlyArray<ReadonlyArray<Cell>>,
   { paint, width }: { readonly paint: Paint; readonly width: number }
 ): ReadonlyArray<string> => {
-  const textOf = (cell: Cell | undefined): string => (cell === undefined ? "" : typeof cell === "string" ? cell : cell.text)
-  const clean = rows.map((row) => columns.map((_, index) => oneLine(textOf(row[index]))))
-  const widths = columns.map(({ title }, index) =>
-    Math.max(widthOf(title), ...clean.map((row) => widthOf(row[index] ?? "")))
-  )
-  let excess = widths.reduce((sum, one) => sum + one, 0) + gap.length * columns.length - width
-  while (excess > 0) {
-    let widest = -1
-    for (const [index, { min }] of columns.entries()) {
-      const own = widths[index] ?? 0
-      if (min !== undefined && own > min && own > (widths[widest] ?? 0)) widest = index
-    }
-    if (widest === -1) break
-    widths[widest] = (widths[widest] ?? 0) - 1
-    excess--
-  }
-  const line = (texts: ReadonlyArray<string>, style: (index: number) => Style | undefined): string => {
-    const parts = texts.map((text, index) => {
-      const own = widths[index] ?? 0
-      const align = columns[index]?.align ?? "left"
-      const cut = fit(text, own)
-      const isLast = index === texts.length - 1
-      return paint(style(index), isLast && align === "left" ? cut : pad(cut, own, align === "right" ? "right" : "left"))
-    })
-    return (gap + parts.join(gap)).trimEnd()
-  }
-  return [
-    line(
-      columns.map(({ title }) => title),
-      () => "dim"
-    ),
-    ...clean.map((texts, row) =>
-      line(texts, (index) => {
-        const cell = rows[row]?.[index]
-        return cell === undefined || typeof cell === "string" ? undefined : cell.style
+  const all = columns.map((column, index): Laid => {
+    const cells = rows.map((row) => cleaned(row[index] ?? ""))
+    return { column, cells, width: Math.max(widthOf(column.title), ...cells.map(({ text }) => widthOf(text))) }
+  })
+  const laid = narrowed(all, width)
+  const line = (cellOf: (one: Laid) => { readonly text: string; readonly style: Style | undefined }): string =>
+    laid
+      .map((one, index) => {
+        const { style, text } = cellOf(one)
+        const cut = fit(text, one.width)
+        const isRight = one.column.align === "right"
+        const isLast = index === laid.length - 1 && !isRight
+        return gap + paint(style, isLast ? cut : pad(cut, one.width, isRight ? "right" : "left"))
       })
-    )
+      .join("")
+      .trimEnd()
+  return [
+    line(({ column }) => ({ text: column.title, style: "dim" })),
+    ...rows.map((_, row) => line(({ cells }) => cells[row] ?? { text: "", style: undefined }))
   ]
+}
+
+interface Laid {
+  readonly column: Column
+  readonly cells: ReadonlyArray<{ readonly text: string; readonly style: Style | undefined }>
+  readonly width: number
+}
+
+const cleaned = (cell: Cell): Laid["cells"][number] =>
+  typeof cell === "string" ? { text: oneLine(cell), style: undefined } : { ...cell, text: oneLine(cell.text) }
+
+const narrowed = (columns: ReadonlyArray<Laid>, width: number): ReadonlyArray<Laid> => {
+  const excess = columns.reduce((sum, one) => sum + gap.length + one.width, 0) - width
+  if (excess <= 0) return columns
+  const widest = columns.reduce<Laid | undefined>(
+    (widest, one) => (one.width > (one.column.min ?? Infinity) && one.width > (widest?.width ?? 0) ? one : widest),
+    undefined
+  )
+  if (widest !== undefined) {
+    return narrowed(
+      columns.map((one) => (one === widest ? { ...one, width: one.width - 1 } : one)),
+      width
+    )
+  }
+  const last = columns.findLastIndex(({ column }) => column.isOptional === true)
+  return last === -1 ? columns : narrowed(columns.toSpliced(last, 1), width)
 }
 
 const bars = "▁▂▃▄▅▆▇█"

@@ -20,8 +20,7 @@ const two = (count: number, size: number, large: string, small: string): string 
 }
 
 /** Three digits, without zeros at the end. */
-const digits = (value: number): string =>
-  String(Number(value.toFixed(value < 9.995 ? 2 : value < 99.95 ? 1 : 0)))
+const digits = (value: number): string => String(Number(value.toFixed(value < 9.995 ? 2 : value < 99.95 ? 1 : 0)))
 
 /** `0 %`, `<1 %`, `4.2 %`, `37 %`, `>99 %`: what is not nothing or all does not look like it. */
 export const percent = (share: number): string => {

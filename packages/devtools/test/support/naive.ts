@@ -108,7 +108,9 @@ export const pool = (events: Events, name: string, bucketMillis: number) => {
   const origin = events[0]?.timestamp ?? 0
   const end = Math.max(...events.map(({ timestamp }) => timestamp))
   const stays = staysOf(events, end).filter((stay) => stay.pool === name)
-  const own = events.filter((event) => "image" in event && event.image !== undefined && poolOf({ ...event, image: event.image }) === name)
+  const own = events.filter(
+    (event) => "image" in event && event.image !== undefined && poolOf({ ...event, image: event.image }) === name
+  )
   const sum = (accept: (stay: Stay) => boolean, from = origin, until = end) =>
     total(stays.filter(accept).map((stay) => overlap(stay, from, until)))
   const first = Math.floor(origin / bucketMillis)
@@ -128,7 +130,10 @@ export const pool = (events: Events, name: string, bucketMillis: number) => {
   const peak = (accept: (stay: Stay) => boolean) =>
     Math.max(
       0,
-      ...events.map((_, index) => stays.filter((stay) => accept(stay) && stay.begin !== -1 && stay.begin <= index && stay.end > index).length)
+      ...events.map(
+        (_, index) =>
+          stays.filter((stay) => accept(stay) && stay.begin !== -1 && stay.begin <= index && stay.end > index).length
+      )
     )
   const moves = own.filter(isOf("SandboxStatusChanged"))
   return {
@@ -142,7 +147,9 @@ export const pool = (events: Events, name: string, bucketMillis: number) => {
     refusals: refusals.length,
     setUps: starts.map(({ durationMillis }) => durationMillis),
     lifetimes: own.filter(isOf("SessionEnded")).map(({ lifetimeMillis }) => lifetimeMillis),
-    sandboxStarts: own.filter(isOf("SandboxStarted")).flatMap(({ durationMillis, error }) => error === undefined ? [durationMillis] : []),
+    sandboxStarts: own
+      .filter(isOf("SandboxStarted"))
+      .flatMap(({ durationMillis, error }) => (error === undefined ? [durationMillis] : [])),
     series:
       end === origin
         ? []
@@ -168,8 +175,14 @@ export const pool = (events: Events, name: string, bucketMillis: number) => {
 export const failures = (events: Events): { readonly [key: string]: number } => {
   const counts: { [key: string]: number } = {}
   for (const event of events) {
-    if (!("error" in event) || event.error === undefined || EventMetrics.outcome(event.error) === "interrupted") continue
-    const key = failureKey({ ...event, event: event._tag, ...event.error, activity: "name" in event ? event.name : undefined })
+    if (!("error" in event) || event.error === undefined || EventMetrics.outcome(event.error) === "interrupted")
+      continue
+    const key = failureKey({
+      ...event,
+      event: event._tag,
+      ...event.error,
+      activity: "name" in event ? event.name : undefined
+    })
     counts[key] = (counts[key] ?? 0) + 1
   }
   return counts
@@ -183,7 +196,8 @@ export const failureKey = (row: {
   readonly activity?: string | undefined
   readonly tag: string
   readonly isStateError: boolean
-}): string => [row.event, row.environmentId, row.image, row.featureId, row.activity, row.tag, row.isStateError].join(" ")
+}): string =>
+  [row.event, row.environmentId, row.image, row.featureId, row.activity, row.tag, row.isStateError].join(" ")
 
 /** Outages that have ended or last: from, until, how. */
 export const outages = (events: Events) => {
@@ -201,7 +215,13 @@ export const outages = (events: Events) => {
       })
       const until = recovered === undefined ? over.at : (events[recovered]?.timestamp ?? 0)
       const how =
-        recovered !== undefined ? "Recovered" : over.index === events.length ? "Lasts" : Number.isInteger(over.index) ? "ShutDown" : "Abandoned"
+        recovered !== undefined
+          ? "Recovered"
+          : over.index === events.length
+            ? "Lasts"
+            : Number.isInteger(over.index)
+              ? "ShutDown"
+              : "Abandoned"
       return { pool: poolOf(event), from: event.timestamp, until: how === "Lasts" ? undefined : until, how }
     })
     const unknown = own.flatMap((index) => {
@@ -210,7 +230,14 @@ export const outages = (events: Events) => {
       const isKnown = started.some((one) => one.index < index && one.event.image === event.image)
       return isKnown
         ? []
-        : [{ pool: poolOf(event), from: event.timestamp - event.durationMillis, until: event.timestamp, how: "Recovered" }]
+        : [
+            {
+              pool: poolOf(event),
+              from: event.timestamp - event.durationMillis,
+              until: event.timestamp,
+              how: "Recovered"
+            }
+          ]
     })
     return [...known, ...unknown]
   })

@@ -4,7 +4,9 @@ import { FaultPlan, Latency, SimDriver } from "@effect-sandbox/testing"
 import { Context, Effect, Fiber, Layer, Random, Scope } from "effect"
 import { TestClock } from "effect/testing"
 
-class Judge extends Context.Service<Judge, { readonly score: (points: number) => Effect.Effect<number> }>()("app/Judge") {
+class Judge extends Context.Service<Judge, { readonly score: (points: number) => Effect.Effect<number> }>()(
+  "app/Judge"
+) {
   static readonly feature = Feature.make(Judge, {
     setup: Effect.as(Effect.sleep("300 millis"), {
       session: Effect.gen(function* () {
@@ -33,14 +35,23 @@ export interface Options {
 /** Runs it, on the test clock of the test, and gives what was published. */
 export const run = (options: Options = {}): Effect.Effect<ReadonlyArray<SandboxEvent.SandboxEvent>, unknown> =>
   Effect.gen(function* () {
-    const { callers = 16, faults = false, pool = { min: 2, max: 6 }, shutDown = true, startMillis = 1500, tasks = 120 } = options
+    const {
+      callers = 16,
+      faults = false,
+      pool = { min: 2, max: 6 },
+      shutDown = true,
+      startMillis = 1500,
+      tasks = 120
+    } = options
     const scope = yield* Scope.make()
     const driver = SimDriver.layer({
       seed: 7,
-      latency: { create: Latency.longTailed({ median: startMillis, p99: startMillis * 4 }), reset: "80 millis", destroy: "200 millis" },
-      faults: faults
-        ? [FaultPlan.outage({ from: "30 seconds", to: "50 seconds" })]
-        : []
+      latency: {
+        create: Latency.longTailed({ median: startMillis, p99: startMillis * 4 }),
+        reset: "80 millis",
+        destroy: "200 millis"
+      },
+      faults: faults ? [FaultPlan.outage({ from: "30 seconds", to: "50 seconds" })] : []
     })
     const context = yield* Layer.buildWithScope(Layer.mergeAll(driver, EventRecorder.layer), scope)
     const recorder = Context.get(context, EventRecorder)
@@ -63,7 +74,8 @@ export const run = (options: Options = {}): Effect.Effect<ReadonlyArray<SandboxE
           Effect.gen(function* () {
             const sandbox = yield* Sandbox
             yield* sandbox.activity("compile", Effect.sleep(millis / 4))
-            if (index % 17 === 5) yield* sandbox.activity("run tests", Effect.fail(new TypeError(`task ${index} has no answer`)))
+            if (index % 17 === 5)
+              return yield* sandbox.activity("run tests", Effect.fail(new TypeError(`task ${index} has no answer`)))
             if (faults && index % 41 === 20) yield* sim.kill(sandbox.id, "out of memory")
             yield* sandbox.activity("run tests", Effect.sleep(millis))
             const judge = yield* Judge
@@ -71,14 +83,16 @@ export const run = (options: Options = {}): Effect.Effect<ReadonlyArray<SandboxE
           })
         )
       }).pipe(Effect.exit)
-    const work = yield* Effect.forEach(Array.from({ length: tasks }).keys(), task, { concurrency: callers, discard: true }).pipe(
-      Random.withSeed("tasks"),
-      Effect.forkChild({ startImmediately: true })
-    )
+    const work = yield* Effect.forEach(Array.from({ length: tasks }).keys(), task, {
+      concurrency: callers,
+      discard: true
+    }).pipe(Random.withSeed("tasks"), Effect.forkChild({ startImmediately: true }))
     while (work.pollUnsafe() === undefined) yield* TestClock.adjust("500 millis")
     if (options.inspect !== undefined) yield* options.inspect(environment)
     if (shutDown) {
-      const closing = yield* Effect.forkChild(Scope.close(scope, yield* Effect.exit(Effect.void)), { startImmediately: true })
+      const closing = yield* Effect.forkChild(Scope.close(scope, yield* Effect.exit(Effect.void)), {
+        startImmediately: true
+      })
       yield* TestClock.adjust("1 minute")
       yield* Fiber.join(closing)
     }

@@ -113,7 +113,13 @@ export class Fold {
         life.outages.delete(event.image)
         const pool = known?.pool ?? this.pool(environmentId, event.image)
         const from = known?.since ?? at - event.durationMillis
-        return this.outageEnded(pool, { from, until: at, end: "Recovered", attempts: event.attempts, error: known?.error })
+        return this.outageEnded(pool, {
+          from,
+          until: at,
+          end: "Recovered",
+          attempts: event.attempts,
+          error: known?.error
+        })
       }
       case "AcquireFailed":
         return this.pool(environmentId, event.image).acquireFailed(event)
@@ -140,7 +146,12 @@ export class Fold {
       case "FeatureTornDown":
         this.features.add(event)
         if (!life.features.end(event.sandboxId ?? host(), event.featureId)) {
-          this.unmatched(life, at, event.sandboxId ?? environmentId, `${event.featureId} was torn down without a set-up`)
+          this.unmatched(
+            life,
+            at,
+            event.sandboxId ?? environmentId,
+            `${event.featureId} was torn down without a set-up`
+          )
         }
         return
       case "FeatureSessionSetUp":
@@ -238,7 +249,11 @@ export class Fold {
     if (to === "Offline") pool.ended++
     if (known === undefined) {
       // Before its first move nobody knew of it.
-      const stay = { status: from, isInUse: isInUse(undefined, from, false), since: at - Math.max(0, event.spentMillis) }
+      const stay = {
+        status: from,
+        isInUse: isInUse(undefined, from, false),
+        since: at - Math.max(0, event.spentMillis)
+      }
       if (from !== "Created") this.unmatched(life, at, sandboxId, `it left ${from}, and its start is missing`)
       if (!life.isOver) pool.addStay(stay, at)
       if (to === "Offline") return
@@ -407,9 +422,9 @@ export class Fold {
       ...optional({ span: this.total === 0 ? undefined : { from: grid.origin, until: grid.latest } }),
       bucketMillis: grid.width,
       events: { total: this.total, errors: this.errors, kinds: Object.fromEntries(this.kinds) },
-      environments: this.environments.rows().map(
-        ({ start, ...row }): EnvironmentReport => ({ ...row, ...optional({ start: start.summary() }) })
-      ),
+      environments: this.environments
+        .rows()
+        .map(({ start, ...row }): EnvironmentReport => ({ ...row, ...optional({ start: start.summary() }) })),
       images: this.pools.rows().map((pool) =>
         pool.report({
           until: grid.latest,

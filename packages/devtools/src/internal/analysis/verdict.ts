@@ -76,7 +76,7 @@ const sentence = (fit: Fit, evidence: Evidence, figures: Figures, kept: number):
     case "TooSmall":
       return (
         `too small: ${waits}${none}, ${percent(figures.waitingWhileFullShare)} of that while all ${max} sandboxes were taken; ` +
-        `about ${Math.ceil(figures.peakWanted)} were wanted at the busiest`
+        `about ${Math.round(figures.peakWanted)} were wanted at the busiest`
       )
     case "TooFewKept": {
       const starts = startMillis === undefined ? "" : `, half of which took more than ${duration(startMillis)} to start`

@@ -4,10 +4,10 @@
  * ```ts
  * import { Console, Effect } from "effect"
  * import { NodeServices } from "@effect/platform-node"
- * import { Analysis, EventJournal, Report } from "@effect-sandbox/devtools"
+ * import { Analysis, Journal, Report } from "@effect-sandbox/devtools"
  *
  * const program = Effect.gen(function*() {
- *   const report = yield* Analysis.fromStream(EventJournal.read("lab.jsonl"))
+ *   const report = yield* Analysis.fromStream(Journal.read("lab.jsonl"))
  *   yield* Console.log(Report.text(report, { width: 120, colors: true }))
  *   yield* Console.log(Report.json(report))
  * }).pipe(Effect.provide(NodeServices.layer))

@@ -16,12 +16,12 @@ import * as Stream from "effect/Stream"
 import * as Terminal from "effect/Terminal"
 import * as Analysis from "../Analysis.ts"
 import * as EventFilter from "../EventFilter.ts"
-import * as EventJournal from "../EventJournal.ts"
+import * as Journal from "../Journal.ts"
 import * as Report from "../Report.ts"
 import { painter } from "./terminal.ts"
 
 const journal = Argument.String("journal").pipe(
-  Argument.withDescription("The journal: the file that EventJournal has written")
+  Argument.withDescription("The journal: what EventJournal or SqliteJournal has written")
 )
 
 const many = (name: string, description: string) =>
@@ -115,7 +115,7 @@ const report = Command.make(
       // What is not about an image says when environments ended, which an image's report needs.
       const isAsked = (event: SandboxEvent): boolean =>
         images.size === 0 || !("image" in event) || event.image === undefined || images.has(event.image)
-      const events = Stream.filter(EventJournal.read(journal, { filter }), isAsked)
+      const events = Stream.filter(Journal.read(journal, { filter }), isAsked)
       const found = yield* Analysis.fromStream(events)
       if (json) return yield* print(Stream.make(`${Report.json(found)}\n`))
       const { canColor } = yield* TerminalCapabilities.TerminalCapabilities
@@ -152,7 +152,7 @@ const tail = Command.make(
       const line = (event: SandboxEvent): string =>
         `${paint("dim", new Date(event.timestamp).toISOString())} ${EventLogger.format(event, { colors: canColor })}\n`
       // One text for each batch, which is one write.
-      const lines = Stream.mapArray(EventJournal.read(journal, { filter, follow }), (events) => [
+      const lines = Stream.mapArray(Journal.read(journal, { filter, follow }), (events) => [
         events.map(line).join("")
       ])
       yield* print(lines)

@@ -1,7 +1,7 @@
 /** The command line tool as a real process. */
 import { NodeServices } from "@effect/platform-node"
-import { EventLogger, type SandboxEvent } from "@effect-sandbox/core"
-import { Analysis, Report } from "@effect-sandbox/devtools"
+import { EventHandler, EventLogger, type SandboxEvent } from "@effect-sandbox/core"
+import { Analysis, Report, SqliteJournal } from "@effect-sandbox/devtools"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, FileSystem, Path, Schema, Stream } from "effect"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"
@@ -85,6 +85,21 @@ describe("report", () => {
     }).pipe(Effect.provide(NodeServices.layer))
   )
 })
+
+it.live("reads databases as well", () =>
+  Effect.gen(function* () {
+    const { directory, events } = yield* journal
+    const file = `${directory}/lab.db`
+    yield* Effect.gen(function* () {
+      const hub = yield* EventHandler.EventHub
+      for (const event of events) hub.publish(event)
+      yield* hub.drain
+    }).pipe(Effect.provide(SqliteJournal.layer({ file })))
+    const report = yield* Analysis.fromStream(Stream.fromIterable(events))
+    assert.strictEqual((yield* run(["report", file])).stdout, `${Report.text(report, { width: 100 })}\n`)
+    assert.strictEqual((yield* run(["tail", file])).stdout, events.map(tailLine).join(""))
+  }).pipe(Effect.provide(NodeServices.layer))
+)
 
 describe("tail", () => {
   it.live("prints events as the logger does, those that were asked for", () =>

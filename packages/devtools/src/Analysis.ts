@@ -84,6 +84,8 @@ export const Bucket = Schema.Struct({
   ready: Schema.Finite,
   /** Sandboxes that somebody has: handed over, in a session, or in its end. */
   inUse: Schema.Finite,
+  /** Sandboxes that are made ready for their next session. */
+  refreshing: Schema.Finite,
   /** Callers that waited for a sandbox. Known when their wait is over, so those that still wait are missing. */
   waiting: Schema.Finite,
   /** The part of the live sandboxes that is in a session, 0 to 1; missing when none lived. */
@@ -95,7 +97,7 @@ export type Bucket = typeof Bucket.Type
  * Whether a pool had the right size.
  *
  * - `TooSmall`: callers got none, or spent 5 % of their time or more waiting, mostly while all places were taken and
- *   most of the sandboxes in use: `max` was too low.
+ *   most of the sandboxes in use or made ready for the next: `max` was too low.
  * - `TooFewKept`: they waited as long, mostly for sandboxes that came up: `min` was too low, or starts are too slow.
  * - `Outage`: they waited as long, or got none, mostly while sandboxes could not be started.
  * - `LargerThanNeeded`: of the sandboxes that were kept on average, at least half (and two) were never used at a time.
@@ -129,11 +131,11 @@ export const Verdict = Schema.Struct({
   waitingInOutageShare: Schema.Finite,
   /** Callers that waited too long and got none. */
   refused: Schema.Finite,
-  /** The part of the time in which the pool was full: no place left, none ready, at least half of all in use. */
+  /** The part of the time in which the pool was full: no place left, none ready, at least half of all busy. */
   fullShare: Schema.Finite,
   /** The part of the sandboxes' time in which they were ready and nobody had them. */
   idleShare: Schema.Finite,
-  /** The most sandboxes that were used or waited for at a time, on average over a bucket. */
+  /** The most sandboxes that were in use, made ready for the next, or waited for at a time; averages over a bucket. */
   peakWanted: Schema.Finite
 })
 export type Verdict = typeof Verdict.Type
@@ -384,6 +386,16 @@ export interface Options {
   readonly buckets?: number | undefined
   /** How many of the slowest activities are told. Default: 20. */
   readonly slowest?: number | undefined
+  /** Sizes of pools that are known from before the first event; those that events tell go before them. Default: none. */
+  readonly pools?: ReadonlyArray<PoolSize> | undefined
+}
+
+/** How large the pool of an image is. Without a `max` its sandboxes are not pooled. */
+export interface PoolSize {
+  readonly environmentId: string
+  readonly image: string
+  readonly min: number
+  readonly max?: number | undefined
 }
 
 /** An analysis that is fed with events. */
@@ -414,7 +426,8 @@ export interface Analysis {
 export const make = (options: Options = {}): Analysis => {
   const fold = new Fold({
     buckets: Math.max(10, Math.floor(options.buckets ?? 300)),
-    slowest: Math.max(0, Math.floor(options.slowest ?? 20))
+    slowest: Math.max(0, Math.floor(options.slowest ?? 20)),
+    pools: options.pools ?? []
   })
   return { add: (event) => fold.add(event), report: (now) => fold.report(now) }
 }

@@ -72,7 +72,16 @@ const agrees = (events: Events, report: Analysis.Report): void => {
     assert.strictEqual(image.series.length, expected.series.length, name)
     for (const [index, bucket] of image.series.entries()) {
       const wanted = expected.series[index]
-      for (const field of ["at", "live", "inSession", "settingUp", "ready", "inUse", "waiting"] as const) {
+      for (const field of [
+        "at",
+        "live",
+        "inSession",
+        "settingUp",
+        "ready",
+        "inUse",
+        "refreshing",
+        "waiting"
+      ] as const) {
         close(bucket[field], wanted?.[field] ?? Number.NaN, `${name} bucket ${index} ${field}`)
       }
     }

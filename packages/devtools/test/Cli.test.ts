@@ -70,13 +70,14 @@ describe("report", () => {
         Effect.flatMap(run(["report", file, "--json", ...args]), ({ stdout }) =>
           Schema.decodeEffect(Schema.fromJsonString(Analysis.Report))(stdout)
         )
-      const of = (accept: (event: SandboxEvent.SandboxEvent) => boolean) =>
-        Analysis.fromStream(Stream.fromIterable(events.filter(accept)))
+      const of = (accept: (event: SandboxEvent.SandboxEvent) => boolean, options?: Analysis.Options) =>
+        Analysis.fromStream(Stream.fromIterable(events.filter(accept)), options)
       assert.deepStrictEqual(yield* read(), yield* of(() => true))
-      assert.deepStrictEqual(
-        yield* read("--from", "20000", "--until", "1970-01-01T00:00:30Z"),
-        yield* of(({ timestamp }) => timestamp >= 20_000 && timestamp < 30_000)
-      )
+      // The sizes of the pools were told when the environment started.
+      const pools = [{ environmentId: "app/Lab", image: "python:3.12", min: 2, max: 6 }]
+      const part = yield* read("--from", "20000", "--until", "1970-01-01T00:00:30Z")
+      assert.deepStrictEqual(part, yield* of(({ timestamp }) => timestamp >= 20_000 && timestamp < 30_000, { pools }))
+      assert.deepStrictEqual(part.images[0]?.pool, { min: 2, max: 6 })
       // What is about no image stays: it says that the environment has ended.
       const none = yield* read("--image", "another")
       assert.deepStrictEqual(none, yield* of((event) => !("image" in event)))

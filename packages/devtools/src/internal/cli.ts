@@ -82,6 +82,22 @@ const isBrokenPipe = (error: unknown): boolean =>
   Predicate.hasProperty(error.cause, "code") &&
   error.cause.code === "EPIPE"
 
+/** How large the pools were that had been started by then. */
+const sizesBefore = (journal: string, until: number) =>
+  Journal.read(journal, { filter: { until, kinds: ["EnvironmentStarting"] } }).pipe(
+    Stream.runFold(
+      (): ReadonlyArray<Analysis.PoolSize> => [],
+      (known, event) => {
+        if (event._tag !== "EnvironmentStarting") return known
+        const { environmentId, pools = [] } = event
+        return [
+          ...known.filter((pool) => pool.environmentId !== environmentId),
+          ...pools.map((pool) => ({ ...pool, environmentId }))
+        ]
+      }
+    )
+  )
+
 const report = Command.make(
   "report",
   {
@@ -116,7 +132,10 @@ const report = Command.make(
       const isAsked = (event: SandboxEvent): boolean =>
         images.size === 0 || !("image" in event) || event.image === undefined || images.has(event.image)
       const events = Stream.filter(Journal.read(journal, { filter }), isAsked)
-      const found = yield* Analysis.fromStream(events)
+      const pools = filter.from === undefined ? [] : yield* sizesBefore(journal, filter.from)
+      const found = yield* Analysis.fromStream(events, {
+        pools: pools.filter((pool) => images.size === 0 || images.has(pool.image))
+      })
       if (json) return yield* print(Stream.make(`${Report.json(found)}\n`))
       const { canColor } = yield* TerminalCapabilities.TerminalCapabilities
       const options = { width: Option.getOrElse(width, () => 0) || (yield* terminalWidth), colors: canColor, rows }
@@ -152,9 +171,7 @@ const tail = Command.make(
       const line = (event: SandboxEvent): string =>
         `${paint("dim", new Date(event.timestamp).toISOString())} ${EventLogger.format(event, { colors: canColor })}\n`
       // One text for each batch, which is one write.
-      const lines = Stream.mapArray(Journal.read(journal, { filter, follow }), (events) => [
-        events.map(line).join("")
-      ])
+      const lines = Stream.mapArray(Journal.read(journal, { filter, follow }), (events) => [events.map(line).join("")])
       yield* print(lines)
     },
     Effect.catchTags({ JournalError: userError, PlatformError: userError })

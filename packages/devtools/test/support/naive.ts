@@ -9,6 +9,7 @@ interface Stay {
   readonly pool: string
   readonly status: Status
   readonly isInUse: boolean
+  readonly isRefreshing: boolean
   readonly from: number
   readonly until: number
   /** The indices of the events that began and ended it; the first may be before the list. */
@@ -66,6 +67,7 @@ export const staysOf = (events: Events, until: number): ReadonlyArray<Stay> => {
           pool: poolOf(event),
           status: event.from,
           isInUse: isInUse(before?.event.from, event.from),
+          isRefreshing: before?.event.from === "ExitingSession" && event.from === "SettingUp",
           from,
           until: event.timestamp,
           begin: before?.index ?? -1,
@@ -79,6 +81,7 @@ export const staysOf = (events: Events, until: number): ReadonlyArray<Stay> => {
         pool: poolOf(last.event),
         status: last.event.to,
         isInUse: isInUse(last.event.from, last.event.to),
+        isRefreshing: last.event.from === "ExitingSession" && last.event.to === "SettingUp",
         from: since,
         until: over.at,
         begin: last.index,
@@ -165,6 +168,7 @@ export const pool = (events: Events, name: string, bucketMillis: number) => {
               settingUp: average(({ status }) => status === "SettingUp"),
               ready: average(({ status }) => status === "Ready"),
               inUse: average(({ isInUse }) => isInUse),
+              refreshing: average(({ isRefreshing }) => isRefreshing),
               waiting: total(waits.map((wait) => overlap(wait, from, until))) / (until - from)
             }
           })

@@ -1,7 +1,7 @@
 /** Takes one event after the other into account. What it keeps grows with what is live, and with nothing else. */
 import type * as SandboxEvent from "@effect-sandbox/core/SandboxEvent"
 import * as SandboxStatus from "@effect-sandbox/core/SandboxStatus"
-import type { Contradiction, EnvironmentReport, Leak, Outage, Report } from "../../Analysis.ts"
+import type { Contradiction, EnvironmentReport, Leak, Outage, PoolSize, Report } from "../../Analysis.ts"
 import { Activities } from "./activities.ts"
 import { Capped, First } from "./capped.ts"
 import { Durations } from "./durations.ts"
@@ -9,7 +9,7 @@ import { Failures } from "./failures.ts"
 import { Features } from "./features.ts"
 import { host, Life, type LiveSandbox, stayOf } from "./life.ts"
 import { optional } from "./optional.ts"
-import { PoolFold } from "./poolFold.ts"
+import { PoolFold, type Use } from "./poolFold.ts"
 import { TimeGrid } from "./timeGrid.ts"
 
 type Event = SandboxEvent.SandboxEvent
@@ -17,6 +17,7 @@ type Event = SandboxEvent.SandboxEvent
 export interface Settings {
   readonly buckets: number
   readonly slowest: number
+  readonly pools: ReadonlyArray<PoolSize>
 }
 
 /** What is kept of one environment, of all its lives together. */
@@ -61,10 +62,11 @@ export class Fold {
   private readonly contradictions = new First<Contradiction>(50)
   private unknownStarts = 0
 
-  constructor({ buckets, slowest }: Settings) {
+  constructor({ buckets, pools, slowest }: Settings) {
     this.grid = new TimeGrid(buckets)
     this.pools = new Capped(300, () => new PoolFold("other", "other", this.grid))
     this.activities = new Activities(slowest)
+    for (const size of pools) this.know(size)
   }
 
   add(event: Event): void {
@@ -188,9 +190,11 @@ export class Fold {
     }
     row.starts++
     this.lifeOf(environmentId, true, timestamp)
-    for (const { image, max, min } of pools) {
-      this.pool(environmentId, image).size = max === undefined ? { min } : { min, max }
-    }
+    for (const { image, max, min } of pools) this.know({ environmentId, image, min, max })
+  }
+
+  private know({ environmentId, image, max, min }: PoolSize): void {
+    this.pool(environmentId, image).size = max === undefined ? { min } : { min, max }
   }
 
   private lifeOf(environmentId: string, isWhole: boolean, at: number): Life {
@@ -251,7 +255,7 @@ export class Fold {
       // Before its first move nobody knew of it.
       const stay = {
         status: from,
-        isInUse: isInUse(undefined, from, false),
+        use: useOf(undefined, from),
         since: at - Math.max(0, event.spentMillis)
       }
       if (from !== "Created") this.unmatched(life, at, sandboxId, `it left ${from}, and its start is missing`)
@@ -260,7 +264,7 @@ export class Fold {
       const sandbox: LiveSandbox = {
         pool,
         status: to,
-        isInUse: isInUse(from, to, stay.isInUse),
+        use: useOf(from, to),
         since: at,
         startedAt: stay.since,
         sessionId: undefined
@@ -273,7 +277,7 @@ export class Fold {
       this.contradiction(at, sandboxId, `a move is missing: it was ${known.status}, and left ${from}`)
     }
     const before = stayOf(known)
-    known.isInUse = isInUse(from, to, known.isInUse)
+    known.use = useOf(from, to)
     known.status = to
     known.since = Math.max(at, before.since) // a clock that was set back
     if (to === "Offline") {
@@ -461,16 +465,19 @@ const push = <K, V>(map: Map<K, Array<V>>, key: K, value: V): void => {
 const ownerOf = (event: { readonly sandboxId?: string | undefined; readonly sessionId?: string | undefined }): string =>
   event.sandboxId ?? host(event.sessionId ?? "")
 
-/** Whether somebody has a sandbox: from the hand-over until the end of the session. */
-const isInUse = (
-  from: SandboxStatus.SandboxStatus | undefined,
-  to: SandboxStatus.SandboxStatus,
-  wasInUse: boolean
-): boolean =>
-  to === "Acquired" ||
-  to === "InSession" ||
-  to === "ExitingSession" ||
-  (to === "SettingUp" && (from === "Acquired" || (from === undefined && wasInUse)))
+/** Somebody has a sandbox from the hand-over until the end of the session; then it may be made ready for the next. */
+const useOf = (from: SandboxStatus.SandboxStatus | undefined, to: SandboxStatus.SandboxStatus): Use => {
+  switch (to) {
+    case "Acquired":
+    case "InSession":
+    case "ExitingSession":
+      return "inUse"
+    case "SettingUp":
+      return from === "Acquired" ? "inUse" : from === "ExitingSession" ? "refreshing" : "none"
+    default:
+      return "none"
+  }
+}
 
 /** `environment/image:slot:generation` */
 const generationOf = (sandboxId: string): number => Number(sandboxId.slice(sandboxId.lastIndexOf(":") + 1)) || 0

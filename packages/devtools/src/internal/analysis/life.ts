@@ -2,12 +2,12 @@
 import type { EnvironmentStatus, SandboxStatus } from "@effect-sandbox/core/SandboxStatus"
 import type { Leak } from "../../Analysis.ts"
 import { optional } from "./optional.ts"
-import type { PoolFold, Stay } from "./poolFold.ts"
+import type { PoolFold, Stay, Use } from "./poolFold.ts"
 
 export interface LiveSandbox {
   readonly pool: PoolFold
   status: SandboxStatus
-  isInUse: boolean
+  use: Use
   since: number
   readonly startedAt: number
   sessionId: string | undefined
@@ -157,4 +157,4 @@ export class Life {
   }
 }
 
-export const stayOf = ({ isInUse, since, status }: LiveSandbox): Stay => ({ isInUse, since, status })
+export const stayOf = ({ since, status, use }: LiveSandbox): Stay => ({ since, status, use })

@@ -17,16 +17,20 @@ export const quantity = {
   settingUp: 2,
   ready: 3,
   inUse: 4,
-  waiting: 5,
-  full: 6,
-  outage: 7
+  refreshing: 5,
+  waiting: 6,
+  full: 7,
+  outage: 8
 } as const
 const quantities = Object.keys(quantity).length
+
+/** What a sandbox is busy with: somebody has it, or it is made ready for whoever comes next. */
+export type Use = "inUse" | "refreshing" | "none"
 
 /** How long a sandbox has had a status. */
 export interface Stay {
   readonly status: SandboxStatus
-  readonly isInUse: boolean
+  readonly use: Use
   readonly since: number
 }
 
@@ -83,6 +87,7 @@ export class PoolFold {
   private live = 0
   private ready = 0
   private inUse = 0
+  private refreshing = 0
   private peakLive = 0
   private peakInUse = 0
   private fullSince: number | undefined
@@ -99,10 +104,11 @@ export class PoolFold {
   // -------------------------------------------------------------------------------------------------------------------
 
   /** A sandbox has a status from now on. */
-  enter({ isInUse, status }: Stay, at: number): void {
+  enter({ status, use }: Stay, at: number): void {
     this.live++
     if (status === "Ready") this.ready++
-    if (isInUse) this.inUse++
+    if (use === "inUse") this.inUse++
+    else if (use === "refreshing") this.refreshing++
     if (this.live > this.peakLive) this.peakLive = this.live
     if (this.inUse > this.peakInUse) this.peakInUse = this.inUse
     this.lookWhetherFull(at)
@@ -112,7 +118,8 @@ export class PoolFold {
   leave(stay: Stay, at: number): void {
     this.live--
     if (stay.status === "Ready") this.ready--
-    if (stay.isInUse) this.inUse--
+    if (stay.use === "inUse") this.inUse--
+    else if (stay.use === "refreshing") this.refreshing--
     this.addStay(stay, at)
   }
 
@@ -129,13 +136,14 @@ export class PoolFold {
   }
 
   /** A status that it has had before anything was known of it. */
-  addStay({ isInUse, since, status }: Stay, at: number): void {
-    this.statusMillis[status] += addTo(this.series, this.grid, { isInUse, since, status }, at)
+  addStay(stay: Stay, at: number): void {
+    this.statusMillis[stay.status] += addTo(this.series, this.grid, stay, at)
   }
 
   private lookWhetherFull(at: number): void {
     const max = this.size?.max
-    const isFull = max !== undefined && this.live >= max && this.ready === 0 && this.inUse * 2 >= this.live
+    const busy = this.inUse + this.refreshing
+    const isFull = max !== undefined && this.live >= max && this.ready === 0 && busy * 2 >= this.live
     if (isFull === (this.fullSince !== undefined)) return
     if (this.fullSince !== undefined) this.series.add(quantity.full, this.fullSince, at)
     this.fullSince = isFull ? at : undefined
@@ -258,11 +266,11 @@ export class PoolFold {
 }
 
 /** Adds the time of a stay; gives how long it was. */
-const addTo = (series: Series, grid: TimeGrid, { isInUse, since, status }: Stay, until: number): number => {
+const addTo = (series: Series, grid: TimeGrid, { since, status, use }: Stay, until: number): number => {
   const from = Math.max(since, grid.origin)
   if (!(until > from)) return 0
   series.add(quantity.live, from, until)
-  if (isInUse) series.add(quantity.inUse, from, until)
+  if (use !== "none") series.add(quantity[use], from, until)
   if (status === "InSession") series.add(quantity.inSession, from, until)
   else if (status === "SettingUp") series.add(quantity.settingUp, from, until)
   else if (status === "Ready") series.add(quantity.ready, from, until)
@@ -297,6 +305,7 @@ const bucketsOf = (series: Series, { origin, width }: TimeGrid, until: number): 
         settingUp: average(quantity.settingUp),
         ready: average(quantity.ready),
         inUse: average(quantity.inUse),
+        refreshing: average(quantity.refreshing),
         waiting: average(quantity.waiting),
         ...optional({ utilisation: live > 0 ? inSession / live : undefined })
       },

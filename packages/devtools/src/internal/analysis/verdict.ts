@@ -35,7 +35,7 @@ export const verdictOf = (evidence: Evidence): Verdict => {
     whileFull += bucket.waiting * millis * fullShare
     inOutage += bucket.waiting * millis * outageShare
     fullMillis += fullShare * millis
-    peakWanted = Math.max(peakWanted, bucket.inUse + bucket.waiting)
+    peakWanted = Math.max(peakWanted, bucket.inUse + bucket.refreshing + bucket.waiting)
     if (bucket.live > 0) keptMillis += millis
   }
   const figures = {

@@ -417,6 +417,70 @@ describe("was the pool the right size?", () => {
     })
   )
 
+  it("rests on figures that can be computed by hand", () => {
+    const first: ReadonlyArray<Event> = [
+      starting(0, 1, 2),
+      move(0, "Created", "SettingUp"),
+      move(0, "SettingUp", "Ready"),
+      move(0, "Ready", "Acquired"),
+      move(0, "Acquired", "SettingUp"),
+      move(0, "SettingUp", "InSession"),
+      sessionStarted(0)
+    ]
+    const other = "lab/base:1:0"
+    // The second place is filled from 400 on, and ready until it is taken at 500: full from 500 to 900.
+    const second: ReadonlyArray<Event> = [
+      move(400, "Created", "SettingUp", other),
+      move(400, "SettingUp", "Ready", other),
+      move(500, "Ready", "Acquired", other),
+      move(500, "Acquired", "SettingUp", other),
+      move(500, "SettingUp", "InSession", other)
+    ]
+    // Its set-up takes 100, for which nobody waits for a sandbox: the caller has waited from 600 to 900.
+    const third: Event = {
+      _tag: "SessionStarted",
+      ...at(1000),
+      sandboxId,
+      image,
+      sessionId: SessionId.make("s3"),
+      waitedMillis: 300,
+      durationMillis: 100
+    }
+    const report = analyse([
+      ...first,
+      ...second,
+      move(900, "InSession", "ExitingSession"),
+      sessionEnded(900, 900),
+      move(900, "ExitingSession", "Ready"),
+      third,
+      // And one more has waited from 900 to 1000, while a sandbox was ready.
+      sessionStarted(1000, 100, "s4")
+    ])
+    const { verdict, series } = imageOf(report)
+    assert.strictEqual(report.bucketMillis, 10)
+    assert.strictEqual(verdict.fullShare, 0.4)
+    assert.strictEqual(verdict.waitingShare, 400 / (400 + 900 + 100))
+    assert.strictEqual(verdict.waitingWhileFullShare, 0.75)
+    assert.strictEqual(verdict.peakWanted, 3)
+    assert.strictEqual(verdict.idleShare, 200 / 1600)
+    assert.deepStrictEqual(
+      series.filter(({ waiting }) => waiting > 0).map(({ at }) => at),
+      Array.from({ length: 40 }, (_, index) => 600 + 10 * index)
+    )
+  })
+
+  it("an outage that lasts is counted until now", () => {
+    const outage: Event = { _tag: "ImageOutageStarted", ...at(500), image, error }
+    const report = analyse([starting(0), outage], {}, 900)
+    assert.deepStrictEqual(imageOf(report).outages, { count: 1, millis: 400 })
+    assert.deepStrictEqual(report.outages, [
+      { environmentId: "lab", image: "base", from: 500, end: "Lasts", error: "it broke" }
+    ])
+    const over = analyse([starting(0), outage, shutDown(700)], {}, 900)
+    assert.deepStrictEqual(imageOf(over).outages, { count: 1, millis: 200 })
+    assert.strictEqual(over.outages[0]?.end, "ShutDown")
+  })
+
   it("an outage is not the pool's fault", () => {
     const refused: Event = {
       _tag: "AcquireFailed",

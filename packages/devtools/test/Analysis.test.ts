@@ -16,7 +16,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Metric, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { moved } from "./support/runs.ts"
-import * as Sample from "./support/sample.ts"
+import * as Sample from "./support/sampleRun.ts"
 
 type Event = SandboxEvent.SandboxEvent
 

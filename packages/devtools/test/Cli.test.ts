@@ -6,7 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, FileSystem, Path, Schema, Stream } from "effect"
 import { ChildProcess, ChildProcessSpawner } from "effect/process"
 import { TestClock } from "effect/testing"
-import * as Sample from "./support/sample.ts"
+import * as Sample from "./support/sampleRun.ts"
 
 const bin = new URL("../src/bin.ts", import.meta.url).pathname
 

@@ -5,7 +5,7 @@ import { Effect, Schema, Stream } from "effect"
 import { fit, sparkline, table, painter, widthOf, wrap } from "../src/internal/terminal.ts"
 import { count, duration, percent } from "../src/internal/words.ts"
 import { moved } from "./support/runs.ts"
-import * as Sample from "./support/sample.ts"
+import * as Sample from "./support/sampleRun.ts"
 
 type Event = SandboxEvent.SandboxEvent
 

@@ -162,6 +162,29 @@ describe("tail", () => {
   )
 })
 
+it.live("makes a page of what happened", () =>
+  Effect.gen(function* () {
+    const { directory, file } = yield* journal
+    const fs = yield* FileSystem.FileSystem
+    const page = `${directory}/lab.html`
+    assert.deepStrictEqual(yield* run(["timeline", file, "--output", page]), {
+      stdout: `${page}\n`,
+      stderr: "",
+      code: 0
+    })
+    const html = yield* fs.readFileString(page)
+    assert.match(html, /^<!doctype html>/i)
+    assert.include(html, "<title>lab.jsonl</title>")
+    yield* run(["timeline", file, "--output", page, "--until", "0", "--title", "Nothing & nobody"])
+    const empty = yield* fs.readFileString(page)
+    assert.match(empty, /<title>Nothing &(#38|amp); nobody<\/title>/)
+    assert.isBelow(empty.length, html.length)
+    const nowhere = yield* run(["timeline", file, "--output", `${directory}/none/lab.html`])
+    assert.strictEqual(nowhere.code, 1)
+    assert.include(nowhere.stderr, "none/lab.html")
+  }).pipe(Effect.provide(NodeServices.layer))
+)
+
 it.live("stops quietly when nobody reads on", () =>
   Effect.gen(function* () {
     const { directory, events, file } = yield* journal

@@ -8,6 +8,7 @@ import * as Flag from "effect/cli/Flag"
 import * as TerminalCapabilities from "effect/cli/TerminalCapabilities"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Path from "effect/Path"
 import type { PlatformError } from "effect/PlatformError"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
@@ -18,6 +19,7 @@ import * as Analysis from "../Analysis.ts"
 import * as EventFilter from "../EventFilter.ts"
 import * as Journal from "../Journal.ts"
 import * as Report from "../Report.ts"
+import * as Timeline from "../Timeline.ts"
 import { painter } from "./terminal.ts"
 
 const journal = Argument.String("journal").pipe(
@@ -69,6 +71,12 @@ const filterOf = (given: {
     ...lists
   }).pipe(Effect.mapError((cause) => new CliError.UserError({ cause })))
 }
+
+/** What is about none of the images stays: it says when environments ended, and how large their pools are. */
+const isOf =
+  (images: ReadonlyArray<string>) =>
+  (one: SandboxEvent | Analysis.PoolSize): boolean =>
+    images.length === 0 || !("image" in one) || one.image === undefined || images.includes(one.image)
 
 /** Writes to standard output. Whoever reads it may go away at any time, such as `head`: that is no error. */
 const print = <E, R>(text: Stream.Stream<string, E, R>): Effect.Effect<void, E | PlatformError, R | Stdio.Stdio> =>
@@ -127,15 +135,9 @@ const report = Command.make(
   Effect.fnUntraced(
     function* ({ image, journal, json, rows, width, ...given }) {
       const filter = yield* filterOf(given)
-      const images = new Set(image)
-      // What is not about an image says when environments ended, which an image's report needs.
-      const isAsked = (event: SandboxEvent): boolean =>
-        images.size === 0 || !("image" in event) || event.image === undefined || images.has(event.image)
-      const events = Stream.filter(Journal.read(journal, { filter }), isAsked)
+      const events = Stream.filter(Journal.read(journal, { filter }), isOf(image))
       const pools = filter.from === undefined ? [] : yield* sizesBefore(journal, filter.from)
-      const found = yield* Analysis.fromStream(events, {
-        pools: pools.filter((pool) => images.size === 0 || images.has(pool.image))
-      })
+      const found = yield* Analysis.fromStream(events, { pools: pools.filter(isOf(image)) })
       if (json) return yield* print(Stream.make(`${Report.json(found)}\n`))
       const { canColor } = yield* TerminalCapabilities.TerminalCapabilities
       const options = { width: Option.getOrElse(width, () => 0) || (yield* terminalWidth), colors: canColor, rows }
@@ -185,6 +187,36 @@ const tail = Command.make(
   ])
 )
 
+const timeline = Command.make(
+  "timeline",
+  {
+    journal,
+    output: Flag.String("output").pipe(
+      Flag.withAlias("o"),
+      Flag.withMetavar("file"),
+      Flag.withDescription("Where the page goes; an existing file is replaced")
+    ),
+    title: Flag.String("title").pipe(
+      Flag.withDescription("What the page is called (default: the name of the journal)"),
+      Flag.optional
+    ),
+    ...range
+  },
+  Effect.fnUntraced(
+    function* ({ image, journal, output, title, ...given }) {
+      const filter = yield* filterOf(given)
+      const path = yield* Path.Path
+      const events = Stream.filter(Journal.read(journal, { filter }), isOf(image))
+      yield* Timeline.write(output, events, { title: Option.getOrElse(title, () => path.basename(journal)) })
+      yield* print(Stream.make(`${path.resolve(output)}\n`))
+    },
+    Effect.catchTags({ JournalError: userError, PlatformError: userError })
+  )
+).pipe(
+  Command.withDescription("Makes a page that shows what happened when, as one file for a browser"),
+  Command.withExamples([{ command: "effect-sandbox timeline lab.jsonl --output lab.html" }])
+)
+
 function userError(cause: Error) {
   return Effect.fail(new CliError.UserError({ cause }))
 }
@@ -199,5 +231,5 @@ const terminalWidth = Effect.gen(function* () {
 
 export const command = Command.make("effect-sandbox").pipe(
   Command.withDescription("Shows what sandboxes have done, from a journal of their events"),
-  Command.withSubcommands([report, tail])
+  Command.withSubcommands([report, tail, timeline])
 )

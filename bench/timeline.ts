@@ -105,7 +105,11 @@ const run = Effect.gen(function* () {
   const path = yield* Path.Path
   const folder = yield* fs.makeTempDirectoryScoped()
   const file = path.resolve(process.argv[4] ?? `${folder}/bench.timeline.html`)
-  yield* Console.log(`${count} events, ${lanes} lanes; ${cpus().length} processors, load ${loadavg().map((n) => n.toFixed(1)).join(" ")}`)
+  yield* Console.log(
+    `${count} events, ${lanes} lanes; ${cpus().length} processors, load ${loadavg()
+      .map((n) => n.toFixed(1))
+      .join(" ")}`
+  )
   const started = yield* Clock.currentTimeMillis
   yield* Timeline.write(file, Stream.fromIterable(events(count, lanes), { chunkSize: 4096 }), { title: "Benchmark" })
   const took = (yield* Clock.currentTimeMillis) - started
@@ -123,9 +127,7 @@ const run = Effect.gen(function* () {
     yield* Effect.promise(() => page.goto(`file://${file}`, { waitUntil: "commit" }))
     yield* Effect.promise(() => page.waitForSelector("html[data-ready=true]", { timeout: 60_000 }))
     opened.push(
-      yield* Effect.promise(() =>
-        page.evaluate<number>(`performance.getEntriesByName("timeline-drawn")[0].startTime`)
-      )
+      yield* Effect.promise(() => page.evaluate<number>(`performance.getEntriesByName("timeline-drawn")[0].startTime`))
     )
     if (round < 4) {
       yield* Effect.promise(() => page.close())
@@ -180,7 +182,9 @@ const frames = Effect.fnUntraced(function* (page: Page) {
     let factor = 1
     while (factor < level) {
       yield* Effect.promise(() =>
-        page.evaluate(`document.querySelector(".lanes").dispatchEvent(new WheelEvent("wheel", { deltaY: -200, clientX: 600, clientY: 400, cancelable: true }))`)
+        page.evaluate(
+          `document.querySelector(".lanes").dispatchEvent(new WheelEvent("wheel", { deltaY: -200, clientX: 600, clientY: 400, cancelable: true }))`
+        )
       )
       factor *= Math.exp(200 * 0.0022)
     }

@@ -6,17 +6,19 @@
  *     npm start -- --input mine.jsonl --output verdicts.jsonl
  *     npm start -- --resume            goes on where an earlier run was stopped
  *     npm start -- --driver docker     in containers; needs a Docker engine
+ *     npm start -- --no-timeline       without the page that shows what ran when
  *
  * The formats of both files are described in `TASKS.md`. Exit code 0 says that every verdict is the one that its task
  * names, or that every task without one was passed.
  */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
-import { Cause, Clock, Console, Effect, Exit, FileSystem, Logger, Path, Runtime, Schema } from "effect"
+import { Cause, Clock, Console, Effect, Exit, FileSystem, Logger, Option, Path, Runtime, Schema } from "effect"
 import { CliError, Command, Flag } from "effect/cli"
 import { availableParallelism } from "node:os"
 import * as Batch from "./Batch.ts"
 import * as Drivers from "./Drivers.ts"
 import * as Progress from "./Progress.ts"
+import * as Recording from "./Recording.ts"
 import * as Results from "./Results.ts"
 import { Tally } from "./Tally.ts"
 import * as Task from "./Task.ts"
@@ -67,6 +69,15 @@ const flags = {
   resume: Flag.Boolean("resume").pipe(
     Flag.withDescription("Keep the results that the output file has, and run only the other tasks"),
     Flag.withDefault(false)
+  ),
+  timeline: Flag.String("timeline").pipe(
+    Flag.withMetavar("file"),
+    Flag.withDescription("Where a page goes that shows what ran when (default: beside the output, as .timeline.html)"),
+    Flag.optional
+  ),
+  noTimeline: Flag.Boolean("no-timeline").pipe(
+    Flag.withDescription("Draw no timeline, and keep no journal for it"),
+    Flag.withDefault(false)
   )
 }
 
@@ -74,7 +85,7 @@ const grade = Command.make(
   "grade",
   flags,
   Effect.fnUntraced(
-    function* ({ concurrency, driver, input, isolation, output, resume }) {
+    function* ({ concurrency, driver, input, isolation, noTimeline, output, resume, timeline }) {
       const path = yield* Path.Path
       const tasks = yield* Task.readAll(relative(path, input), driver.images)
       yield* refuseSameFile(input, output)
@@ -92,7 +103,14 @@ const grade = Command.make(
           `Grading ${tasks.length} tasks${before}: driver ${driver.name}, ${concurrency} at the same time`
         )
         if (todo.length === 0) return undefined
-        return yield* Batch.run({ tasks: todo, concurrency, results, tally, progress }).pipe(
+        const batch = Batch.run({ tasks: todo, concurrency, results, tally, progress })
+        const page = Option.getOrElse(timeline, () => `${output.replace(/\.jsonl$/, "")}.timeline.html`)
+        const recorded = Recording.record(batch, {
+          timeline: relative(path, page),
+          resume,
+          title: `Grading ${todo.length} tasks`
+        })
+        return yield* (noTimeline ? batch : recorded).pipe(
           Effect.provide(Logger.layer([progress.logger])),
           Effect.onExit((exit) => (Exit.isFailure(exit) ? explainEnd(exit.cause, tally, file) : Effect.void))
         )
@@ -110,6 +128,7 @@ const grade = Command.make(
     },
     Effect.catchTags({
       PlatformError: userError,
+      JournalError: userError,
       InvalidConfigurationError: userError,
       UnsupportedOptionError: userError,
       DockerError: userError,

@@ -84,17 +84,15 @@ const page = <E, R>(events: Stream.Stream<SandboxEvent, E, R>, { title = "Sandbo
 const templateUrl = new URL("../web-dist/timeline.html", import.meta.url)
 
 /** Where the data goes: into an element that the browser does not run, as base64, which holds no markup. */
-const place = "<!--data-->"
+const place = /\s*<!--data-->\s*/
 
-const escape = (text: string): string =>
-  text.replace(/[&<>"]/g, (char) => `&#${char.charCodeAt(0)};`)
+const escape = (text: string): string => text.replace(/[&<>"]/g, (char) => `&#${char.charCodeAt(0)};`)
 
 /** Deflated, as base64. */
 const packed = (pieces: ReadonlyArray<Uint8Array>) =>
   Stream.fromReadableStream({
     evaluate: () => ReadableStream.from(pieces).pipeThrough(new CompressionStream("deflate-raw")),
-    onError: (cause) =>
-      PlatformErrors.systemError({ _tag: "Unknown", module: "Timeline", method: "deflate", cause })
+    onError: (cause) => PlatformErrors.systemError({ _tag: "Unknown", module: "Timeline", method: "deflate", cause })
   }).pipe(
     Stream.mapAccum(
       () => new Uint8Array(0),

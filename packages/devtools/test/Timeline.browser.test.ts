@@ -1,3 +1,4 @@
+/* oxlint-disable no-await-in-loop -- what somebody does with a page comes one after the other */
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, layer } from "@effect/vitest"
 import { Context, Effect, FileSystem, Layer, Stream } from "effect"
@@ -118,7 +119,8 @@ const evaluateApart = async (
       awaitPromise: true,
       returnByValue: true
     })
-    if (exceptionDetails !== undefined) throw new Error(exceptionDetails.exception?.description ?? exceptionDetails.text)
+    if (exceptionDetails !== undefined)
+      throw new Error(exceptionDetails.exception?.description ?? exceptionDetails.text)
     return result.value
   }
   await run(`${source}; undefined`)
@@ -224,12 +226,26 @@ describe.skipIf(executable === undefined)("Timeline in a browser", () => {
         const panel = page.locator(".panel .body")
         assert.strictEqual(yield* act(() => page.locator("#panel-title").innerText()), name)
         const text = yield* act(() => panel.innerText())
-        for (const label of ["Outcome", "Start", "End", "Duration", "Waited for a sandbox", "Set-up", "Sandbox", "Image"]) {
+        for (const label of [
+          "Outcome",
+          "Start",
+          "End",
+          "Duration",
+          "Waited for a sandbox",
+          "Set-up",
+          "Sandbox",
+          "Image"
+        ]) {
           assert.include(text, label)
         }
         assert.match((yield* address(page)).get("sel") ?? "", /^span\.\d+$/)
         yield* screenshot(page, "timeline-details")
-        yield* act(() => panel.getByRole("button", { name: /^grade\/.*:\d+:\d+$/ }).first().click())
+        yield* act(() =>
+          panel
+            .getByRole("button", { name: /^grade\/.*:\d+:\d+$/ })
+            .first()
+            .click()
+        )
         assert.match((yield* address(page)).get("sel") ?? "", /^sandbox\.\d+$/)
         assert.include(yield* act(() => panel.innerText()), name)
         yield* screenshot(page, "timeline-sandbox")
@@ -244,13 +260,9 @@ describe.skipIf(executable === undefined)("Timeline in a browser", () => {
         const titles: Array<string> = []
         const title = act(() => page.locator("#panel-title").innerText())
         titles.push(yield* title)
-        yield* act(() =>
-          page.locator(".facts div", { hasText: "Generation after" }).getByRole("button").click()
-        )
+        yield* act(() => page.locator(".facts div", { hasText: "Generation after" }).getByRole("button").click())
         titles.push(yield* title)
-        yield* act(() =>
-          page.locator(".facts div", { hasText: "Generation before" }).getByRole("button").click()
-        )
+        yield* act(() => page.locator(".facts div", { hasText: "Generation before" }).getByRole("button").click())
         titles.push(yield* title)
         assert.deepStrictEqual(titles, ["grade/node:0:0", "grade/node:0:1", "grade/node:0:0"])
       })
@@ -323,7 +335,11 @@ describe.skipIf(executable === undefined)("Timeline in a browser", () => {
         for (let i = 0; i < 14; i++) {
           yield* press(page, "Tab")
           focused.push(
-            yield* act(() => page.evaluate<string>("document.activeElement.className || document.activeElement.id || document.activeElement.tagName"))
+            yield* act(() =>
+              page.evaluate<string>(
+                "document.activeElement.className || document.activeElement.id || document.activeElement.tagName"
+              )
+            )
           )
           if (focused.at(-1) === "lanes") break
         }
@@ -470,11 +486,19 @@ describe.skipIf(executable === undefined)("Timeline in a browser", () => {
 
     it.effect("fits a phone: pans with a finger, zooms with two, opens details with a tap", () =>
       Effect.gen(function* () {
-        const page = yield* visit({ viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true, deviceScaleFactor: 2 })
+        const page = yield* visit({
+          viewport: { width: 390, height: 844 },
+          hasTouch: true,
+          isMobile: true,
+          deviceScaleFactor: 2
+        })
         yield* screenshot(page, "timeline-phone")
         assert.isTrue(yield* act(() => page.evaluate("document.documentElement.scrollWidth <= innerWidth")))
         const session = yield* act(() => page.context().newCDPSession(page))
-        const touch = (type: "touchStart" | "touchMove" | "touchEnd", ...points: ReadonlyArray<readonly [number, number]>) =>
+        const touch = (
+          type: "touchStart" | "touchMove" | "touchEnd",
+          ...points: ReadonlyArray<readonly [number, number]>
+        ) =>
           act(() =>
             session.send("Input.dispatchTouchEvent", { type, touchPoints: points.map(([x, y], id) => ({ x, y, id })) })
           )

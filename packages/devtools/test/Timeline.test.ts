@@ -1,10 +1,11 @@
 import { NodeServices } from "@effect/platform-node"
 import type { SandboxEvent } from "@effect-sandbox/core"
 import { outcome } from "@effect-sandbox/core/EventMetrics"
-import { EnvironmentId, ImageId, SandboxId, SessionId } from "@effect-sandbox/core/Id"
+import { EnvironmentId, FeatureId, ImageId, SandboxId, SessionId } from "@effect-sandbox/core/Id"
 import * as SandboxStatus from "@effect-sandbox/core/SandboxStatus"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, FileSystem, Schema, Stream } from "effect"
+import { createHash } from "node:crypto"
 import { Timeline } from "../src/index.ts"
 import { maxText, TimelineBuilder } from "../src/internal/timelineBuilder.ts"
 import * as Data from "../src/internal/timelineData.ts"
@@ -74,7 +75,9 @@ const told = (data: Data.TimelineData) => {
             `${strings.at(spans.name[row]!)} in ${sandbox(spans.sandbox[row]!)} until ${at(spans.start[row]! + spans.duration[row]!)}: ${error(spans.error[row]!)}`
         )
     ),
-    waits: sorted(range(sessions.length).map((row) => `${strings.at(sessions.name[row]!)} ${time(sessions.waited[row]!)}`)),
+    waits: sorted(
+      range(sessions.length).map((row) => `${strings.at(sessions.name[row]!)} ${time(sessions.waited[row]!)}`)
+    ),
     spans: sorted(
       all
         .filter((row) => Data.spanKinds[spans.kind[row]!] !== "Session")
@@ -110,7 +113,15 @@ const told = (data: Data.TimelineData) => {
 const expected = (events: ReadonlyArray<Event>): ReturnType<typeof told> => {
   const lines = (f: (event: Event) => ReadonlyArray<string>) => sorted(events.flatMap(f))
   return {
-    sandboxes: sorted(new Set(events.flatMap((event) => ("sandboxId" in event && event._tag !== "ActionRequested" && event.sandboxId !== undefined ? [event.sandboxId] : [])))),
+    sandboxes: sorted(
+      new Set(
+        events.flatMap((event) =>
+          "sandboxId" in event && event._tag !== "ActionRequested" && event.sandboxId !== undefined
+            ? [event.sandboxId]
+            : []
+        )
+      )
+    ),
     segments: lines((event) =>
       event._tag === "SandboxStatusChanged"
         ? [`${event.sandboxId} ${event.from} until ${time(event.timestamp)} for ${time(event.spentMillis)}`]
@@ -121,7 +132,9 @@ const expected = (events: ReadonlyArray<Event>): ReturnType<typeof told> => {
         ? [`${event.sessionId} in ${event.sandboxId} until ${time(event.timestamp)}: ${errorLine(event.error)}`]
         : []
     ),
-    waits: lines((event) => (event._tag === "SessionStarted" ? [`${event.sessionId} ${time(event.waitedMillis)}`] : [])),
+    waits: lines((event) =>
+      event._tag === "SessionStarted" ? [`${event.sessionId} ${time(event.waitedMillis)}`] : []
+    ),
     spans: lines((event) => {
       const kind = kindOf[event._tag]
       if (kind === undefined || !("durationMillis" in event)) return []
@@ -146,7 +159,9 @@ const expected = (events: ReadonlyArray<Event>): ReturnType<typeof told> => {
       return [`${event.image} for ${time(event.durationMillis)} with ${event.attempts}: ${errorLine(error)}`]
     }),
     failures: lines((event) =>
-      event._tag === "AcquireFailed" ? [`${event.image} after ${time(event.waitedMillis)}: ${errorLine(event.error)}`] : []
+      event._tag === "AcquireFailed"
+        ? [`${event.image} after ${time(event.waitedMillis)}: ${errorLine(event.error)}`]
+        : []
     ),
     marks: lines((event) =>
       (Data.markKinds as ReadonlyArray<string>).includes(event._tag) ? [`${event._tag} ${time(event.timestamp)}`] : []
@@ -159,7 +174,12 @@ const facts = {
   sandboxId: SandboxId.make("lab/base:0:0"),
   image: ImageId.make("base")
 }
-const moved = (from: SandboxStatus.SandboxStatus, to: SandboxStatus.SandboxStatus, timestamp: number, spentMillis = 0): Event => ({
+const moved = (
+  from: SandboxStatus.SandboxStatus,
+  to: SandboxStatus.SandboxStatus,
+  timestamp: number,
+  spentMillis = 0
+): Event => ({
   _tag: "SandboxStatusChanged",
   ...facts,
   from,
@@ -181,11 +201,23 @@ describe("Timeline", () => {
       assert.strictEqual(data.meta.events, events.length)
       assert.deepStrictEqual(told(data), expected(events))
       // The run is one in which these things happen.
-      for (const tag of ["ImageOutageEnded", "AcquireFailed", "SandboxActivity", "FeatureSessionSetUp", "SandboxShutDown"] as const) {
-        assert.isTrue(events.some((event) => event._tag === tag), tag)
+      for (const tag of [
+        "ImageOutageEnded",
+        "AcquireFailed",
+        "SandboxActivity",
+        "FeatureSessionSetUp",
+        "SandboxShutDown"
+      ] as const) {
+        assert.isTrue(
+          events.some((event) => event._tag === tag),
+          tag
+        )
       }
       for (const kind of ["state_error", "user_error"]) {
-        assert.isTrue(told(data).sessions.some((line) => line.includes(kind)), kind)
+        assert.isTrue(
+          told(data).sessions.some((line) => line.includes(kind)),
+          kind
+        )
       }
     }).pipe(Effect.provide(NodeServices.layer))
   )
@@ -203,6 +235,66 @@ describe("Timeline", () => {
     })
   )
 
+  it.effect("puts everything into the lane of its slot, and lanes in order", () =>
+    Effect.gen(function* () {
+      const data = dataOf(yield* sample({ seed: "lanes" }))
+      const { environments, lanes, pools, sandboxes, segments, spans, strings } = data
+      const lane = (row: number) => {
+        const pool = lanes.pool[row]!
+        return `${strings.at(environments.name[pools.environment[pool]!]!)}/${strings.at(pools.image[pool]!)}:${lanes.slot[row]}`
+      }
+      const laneOf = (sandbox: number) => strings.at(sandboxes.name[sandbox]!).replace(/:\d+$/, "")
+      for (const table of [segments, spans]) {
+        for (const row of range(table.length)) {
+          const sandbox = table.sandbox[row]!
+          assert.strictEqual(lane(table.lane[row]!), sandbox < 0 ? "grade/:-1" : laneOf(sandbox))
+        }
+      }
+      assert.deepStrictEqual(range(lanes.length).map(lane), [
+        ...[0, 1, 2, 3].map((slot) => `grade/python:${slot}`),
+        ...[0, 1].map((slot) => `grade/node:${slot}`),
+        "grade/:-1"
+      ])
+    })
+  )
+
+  it("takes an id that comes again for something new", () => {
+    const ended = (timestamp: number): Event => ({
+      _tag: "SessionEnded",
+      ...facts,
+      sessionId: SessionId.make("s1"),
+      timestamp,
+      durationMillis: 1,
+      lifetimeMillis: 50
+    })
+    const data = dataOf([
+      moved("Created", "SettingUp", 0),
+      ended(100),
+      ended(200),
+      // The same sandbox, of a run whose start was not told.
+      moved("Created", "SettingUp", 1_000),
+      ended(1_100)
+    ])
+    assert.deepStrictEqual(told(data).sandboxes, ["lab/base:0:0", "lab/base:0:0"])
+    assert.deepStrictEqual([...data.spans.start], [50, 150, 1_050])
+    assert.deepStrictEqual([...data.spans.sandbox], [0, 0, 1])
+  })
+
+  it("gives what belongs to the environment itself a lane of its own", () => {
+    const data = dataOf([
+      {
+        _tag: "FeatureSetUp",
+        environmentId: facts.environmentId,
+        featureId: FeatureId.make("host"),
+        timestamp: 7,
+        durationMillis: 7
+      }
+    ])
+    assert.strictEqual(data.sandboxes.length, 0)
+    assert.deepStrictEqual([...data.lanes.slot], [-1])
+    assert.deepStrictEqual([...data.spans.lane], [0])
+  })
+
   it.effect("draws any part of a run: everything that is mentioned, once", () =>
     Effect.gen(function* () {
       const events = yield* sample()
@@ -215,7 +307,9 @@ describe("Timeline", () => {
         assert.deepStrictEqual(sees.spans, spans)
         const mentioned = new Set(
           part.flatMap((event) =>
-            "sessionId" in event && event.sessionId !== undefined && !(event._tag === "SandboxStatusChanged" && event.from === "ExitingSession")
+            "sessionId" in event &&
+            event.sessionId !== undefined &&
+            !(event._tag === "SandboxStatusChanged" && event.from === "ExitingSession")
               ? [event.sessionId]
               : []
           )
@@ -265,7 +359,11 @@ describe("Timeline", () => {
     assert.strictEqual(Data.outcomes[data.spans.outcome[0]!], "unknown")
     assert.deepStrictEqual([...data.outages.flags], [Data.endUnknown])
     assert.deepStrictEqual(
-      range(data.segments.length).map((row) => [Data.statuses[data.segments.status[row]!], data.segments.duration[row], data.segments.flags[row]]),
+      range(data.segments.length).map((row) => [
+        Data.statuses[data.segments.status[row]!],
+        data.segments.duration[row],
+        data.segments.flags[row]
+      ]),
       [
         ["Ready", 400, 0],
         ["Acquired", 10, 0],
@@ -285,6 +383,14 @@ describe("Timeline", () => {
       assert.deepStrictEqual(told(data).spans, sorted([...expected(killed).spans, ...expected(later).spans]))
       // What the first run left ends where that was last heard of, and not in the second.
       const end = killed.at(-1)!.timestamp
+      assert.strictEqual(
+        data.segments.flags.filter((flags) => flags !== 0).length,
+        [
+          ...new Map(
+            killed.flatMap((event) => (event._tag === "SandboxStatusChanged" ? [[event.sandboxId, event.to]] : []))
+          )
+        ].filter(([, status]) => status !== "Offline").length
+      )
       for (const row of range(data.segments.length)) {
         if (data.segments.flags[row] === 0) continue
         assert.isAtMost(data.segments.start[row]! + data.segments.duration[row]!, end)
@@ -321,6 +427,22 @@ describe("Timeline", () => {
       const data = readTimeline(html)
       assert.strictEqual(data.strings.at(data.spans.name[0]!), evil)
       assert.strictEqual(data.meta.title, evil)
+    }).pipe(Effect.provide(NodeServices.layer))
+  )
+
+  it.effect("is one run of base64, however much there is", () =>
+    Effect.gen(function* () {
+      // Texts that cannot be compressed, so that there are many pieces.
+      const events = range(20_000).map((index): Event => ({
+        _tag: "SandboxActivity",
+        ...facts,
+        timestamp: index,
+        name: createHash("sha256").update(String(index)).digest("hex"),
+        durationMillis: 1
+      }))
+      const html = yield* Timeline.html(Stream.fromIterable(events))
+      assert.match(/id="data">([^<]*)</.exec(html)![1]!, /^[A-Za-z0-9+/]{500000,}={0,2}$/)
+      assert.deepStrictEqual(told(readTimeline(html)).spans, expected(events).spans)
     }).pipe(Effect.provide(NodeServices.layer))
   )
 
@@ -372,18 +494,41 @@ describe("timelineData", () => {
       }
       const meta = { title, events: 7, origin: 1e12, start: -1.5, end: 2 }
       const data = decodeAll(
-        Buffer.concat(Data.encode({ ...emptyTables(), outages: outages.table(), segments: segments.table(), meta, strings }))
+        Buffer.concat(
+          Data.encode({ ...emptyTables(), outages: outages.table(), segments: segments.table(), meta, strings })
+        )
       )
       assert.deepStrictEqual(data.meta, meta)
       // Halves of pairs, which UTF-8 does not have, become replacement characters.
-      assert.deepStrictEqual(range(data.strings.length).map(data.strings.at), strings.map((text) => Buffer.from(text).toString()))
-      assert.deepStrictEqual([...data.outages.pool], rows.map(({ a }) => a))
-      assert.deepStrictEqual([...data.segments.lane], rows.map(({ a }) => a))
-      assert.deepStrictEqual([...data.segments.sandbox], rows.map(({ b }) => b))
+      assert.deepStrictEqual(
+        range(data.strings.length).map(data.strings.at),
+        strings.map((text) => Buffer.from(text).toString())
+      )
+      assert.deepStrictEqual(
+        [...data.outages.pool],
+        rows.map(({ a }) => a)
+      )
+      assert.deepStrictEqual(
+        [...data.segments.lane],
+        rows.map(({ a }) => a)
+      )
+      assert.deepStrictEqual(
+        [...data.segments.sandbox],
+        rows.map(({ b }) => b)
+      )
       const exact = (millis: number) => (Math.round(millis * 1000) || 0) / 1000
-      assert.deepStrictEqual([...data.outages.start], rows.map(({ start }) => exact(start)))
-      assert.deepStrictEqual([...data.segments.duration], rows.map(({ duration }) => exact(duration)))
-      assert.deepStrictEqual([...data.segments.flags], rows.map(() => 3))
+      assert.deepStrictEqual(
+        [...data.outages.start],
+        rows.map(({ start }) => exact(start))
+      )
+      assert.deepStrictEqual(
+        [...data.segments.duration],
+        rows.map(({ duration }) => exact(duration))
+      )
+      assert.deepStrictEqual(
+        [...data.segments.flags],
+        rows.map(() => 3)
+      )
     }
   )
 
@@ -402,4 +547,3 @@ describe("timelineData", () => {
     assert.throws(() => decodeAll(Buffer.concat([length!, other, ...rest])), "unknown version 9")
   })
 })
-

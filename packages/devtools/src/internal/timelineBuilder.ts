@@ -255,7 +255,13 @@ export class TimelineBuilder {
       if (session.hasEnded) continue
       const start = session.start ?? session.firstSeen
       const flags = Data.endUnknown | (session.start === undefined ? Data.startUnknown : 0)
-      this.sessionSpan(session, start, Math.max(start, session.start === undefined ? session.lastSeen : at), undefined, flags)
+      this.sessionSpan(
+        session,
+        start,
+        Math.max(start, session.start === undefined ? session.lastSeen : at),
+        undefined,
+        flags
+      )
     }
     for (const image of [...environment.outages.keys()]) this.endOutage(environment, image, at)
     this.environments.set(environment.index, "end", at)
@@ -569,12 +575,17 @@ export class TimelineBuilder {
     order.forEach((lane, place) => {
       places[lane] = place
     })
-    const sorted = [...order].map((lane) => ({ pool: this.lanes.get(lane, "pool"), slot: this.lanes.get(lane, "slot") }))
+    const sorted = [...order].map((lane) => ({
+      pool: this.lanes.get(lane, "pool"),
+      slot: this.lanes.get(lane, "slot")
+    }))
     sorted.forEach(({ pool, slot }, lane) => {
       this.lanes.set(lane, "pool", pool)
       this.lanes.set(lane, "slot", slot)
     })
-    const move = (table: Data.TableBuilder<"sandboxes"> | Data.TableBuilder<"segments"> | Data.TableBuilder<"spans">) => {
+    const move = (
+      table: Data.TableBuilder<"sandboxes"> | Data.TableBuilder<"segments"> | Data.TableBuilder<"spans">
+    ) => {
       for (let i = 0; i < table.length; i++) table.set(i, "lane", places[table.get(i, "lane")]!)
     }
     move(this.sandboxes)

@@ -50,7 +50,12 @@ export const outcomes = ["ok", "user_error", "state_error", "interrupted", "unkn
 export type Outcome = (typeof outcomes)[number]
 
 /** Moments in the life of an environment. */
-export const markKinds = ["EnvironmentStarting", "EnvironmentDraining", "EnvironmentShuttingDown", "ActionRequested"] as const
+export const markKinds = [
+  "EnvironmentStarting",
+  "EnvironmentDraining",
+  "EnvironmentShuttingDown",
+  "ActionRequested"
+] as const
 
 /** Bits of `flags`. */
 export const startUnknown = 1
@@ -220,7 +225,9 @@ interface Header {
 }
 
 /** What a file carries, as pieces of a few kilobytes to megabytes. */
-export const encode = (data: Tables & { readonly meta: Meta; readonly strings: ReadonlyArray<string> }): Array<Uint8Array> => {
+export const encode = (
+  data: Tables & { readonly meta: Meta; readonly strings: ReadonlyArray<string> }
+): Array<Uint8Array> => {
   const bytes: Record<string, number> = {}
   const rows: Record<string, number> = {}
   const pieces: Array<Uint8Array> = []
@@ -257,7 +264,8 @@ export const encode = (data: Tables & { readonly meta: Meta; readonly strings: R
 type Columns = { readonly [column: string]: ArrayLike<number> }
 
 /** A half of a surrogate pair has no bytes of its own in UTF-8. */
-const wellFormed = (text: string): string => text.replace(/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "\ufffd")
+const wellFormed = (text: string): string =>
+  text.replace(/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "\ufffd")
 
 const utf8Length = (text: string): number => {
   let length = 0

@@ -99,7 +99,9 @@ const grade = (index: number) =>
       )
     )
     if (index % 11 === 7) {
-      return yield* new WrongAnswerError({ text: `expected 42, got ${index} </script><img src=x onerror="document.title='owned'">` })
+      return yield* new WrongAnswerError({
+        text: `expected 42, got ${index} </script><img src=x onerror="document.title='owned'">`
+      })
     }
     if (index === 50) yield* Effect.sleep("9 seconds")
   })

@@ -58,9 +58,9 @@ export const Help = () => {
         ))}
       </dl>
       <p>
-        A lane is a slot of the pool. The strip on top is the status of its sandbox, below it are its sessions, and below
-        those what went on in them. Where a sandbox was replaced, a line leads to the next generation. The address of
-        this page holds what you see, and can be sent along with the file.
+        A lane is a slot of the pool. The strip on top is the status of its sandbox, below it are its sessions, and
+        below those what went on in them. Where a sandbox was replaced, a line leads to the next generation. The address
+        of this page holds what you see, and can be sent along with the file.
       </p>
       <button type="button" onClick={close}>
         Close

@@ -20,30 +20,30 @@ export const Panel = ({ stage }: { readonly stage: Stage }) => {
     <aside class="panel" aria-label="Details">
       <div class="tabs">
         <div role="tablist" aria-label="What the panel shows">
-        {tabs.map(([name, label]) => (
-          <button
-            key={name}
-            type="button"
-            role="tab"
-            id={`tab-${name}`}
-            aria-selected={open === name}
-            aria-controls="panel-body"
-            tabIndex={open === name ? 0 : -1}
-            onClick={() => {
-              state.tab.value = name
-            }}
-            onKeyDown={(event) => {
-              const step = event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0
-              if (step === 0) return
-              const next = tabs[(tabs.findIndex(([one]) => one === name) + step + tabs.length) % tabs.length]!
-              state.tab.value = next[0]
-              document.getElementById(`tab-${next[0]}`)?.focus()
-              event.preventDefault()
-            }}
-          >
-            {label}
-          </button>
-        ))}
+          {tabs.map(([name, label]) => (
+            <button
+              key={name}
+              type="button"
+              role="tab"
+              id={`tab-${name}`}
+              aria-selected={open === name}
+              aria-controls="panel-body"
+              tabIndex={open === name ? 0 : -1}
+              onClick={() => {
+                state.tab.value = name
+              }}
+              onKeyDown={(event) => {
+                const step = event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0
+                if (step === 0) return
+                const next = tabs[(tabs.findIndex(([one]) => one === name) + step + tabs.length) % tabs.length]!
+                state.tab.value = next[0]
+                document.getElementById(`tab-${next[0]}`)?.focus()
+                event.preventDefault()
+              }}
+            >
+              {label}
+            </button>
+          ))}
         </div>
         <button
           type="button"
@@ -77,7 +77,10 @@ export const verdict = ({ full, max, peak, someWaited, waits }: PoolUse): string
     peak >= max
       ? `All ${max} were in use for ${format.percent(full)} of the time`
       : `At most ${peak} of ${max} were in use at once`
-  if (!waited) return peak < max ? `${use}, and hardly anybody waited: fewer would do.` : `${use}, and hardly anybody waited: it fits.`
+  if (!waited)
+    return peak < max
+      ? `${use}, and hardly anybody waited: fewer would do.`
+      : `${use}, and hardly anybody waited: it fits.`
   const waiting = `somebody waited for ${format.percent(someWaited)} of it`
   return full > 0.2
     ? `${use}, and ${waiting}: more would help.`
@@ -219,9 +222,7 @@ const Jump = ({
 }) => (
   <li>
     <button type="button" onClick={() => stage.reveal(selection)}>
-      <span class="name">
-        {children}
-      </span>
+      <span class="name">{children}</span>
       <span class="value">{value}</span>
       {note !== undefined && note !== "" && <span class="note">{note}</span>}
     </button>
@@ -336,7 +337,9 @@ const LaneTable = ({ stage }: { readonly stage: Stage }) => {
       {choose}
       <table>
         <caption>
-          {rows.length > mostRows ? `The first ${mostRows} of what is seen` : `${format.plural(rows.length, "thing")} in the time that is seen`}
+          {rows.length > mostRows
+            ? `The first ${mostRows} of what is seen`
+            : `${format.plural(rows.length, "thing")} in the time that is seen`}
         </caption>
         <thead>
           <tr>
@@ -370,7 +373,9 @@ const Row = ({ model, span, stage }: { model: Model; span: number; stage: Stage 
       </th>
       <td>+{format.duration(spans.start[span]! - model.start)}</td>
       <td>{format.duration(spans.duration[span]!)}</td>
-      <td class={outcome === stateError ? "state-error" : outcome === userError ? "user-error" : ""}>{outcomeName(outcome)}</td>
+      <td class={outcome === stateError ? "state-error" : outcome === userError ? "user-error" : ""}>
+        {outcomeName(outcome)}
+      </td>
     </tr>
   )
 }

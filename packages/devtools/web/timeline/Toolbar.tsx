@@ -40,7 +40,10 @@ export const Headline = ({ model: { data, end, start, summary } }: { readonly mo
         )}
         <Figure label="sandboxes" value={format.count(summary.sandboxes)} />
         {summary.outages > 0 && (
-          <Figure label={`outages, ${format.duration(summary.outageMillis)}`} value={<span class="state-error">{summary.outages}</span>} />
+          <Figure
+            label={`outages, ${format.duration(summary.outageMillis)}`}
+            value={<span class="state-error">{summary.outages}</span>}
+          />
         )}
       </dl>
     </div>

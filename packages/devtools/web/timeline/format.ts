@@ -11,7 +11,11 @@ export const duration = (millis: number): string => {
   if (size < 1000) return `${number(millis, size < 10 ? 1 : 0)} ms`
   if (size < 60_000) return `${number(millis / 1000, size < 10_000 ? 2 : 1)} s`
   const seconds = Math.round(size / 1000)
-  const [days, hours, minutes] = [Math.floor(seconds / 86_400), Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60]
+  const [days, hours, minutes] = [
+    Math.floor(seconds / 86_400),
+    Math.floor(seconds / 3600) % 24,
+    Math.floor(seconds / 60) % 60
+  ]
   const sign = millis < 0 ? "-" : ""
   if (days > 0) return `${sign}${days} d ${hours} h`
   if (hours > 0) return `${sign}${hours} h ${minutes} min`
@@ -44,10 +48,10 @@ export const moment = (epochMillis: number): string => {
 
 export const count = (value: number): string => value.toLocaleString("en")
 
-export const plural = (value: number, one: string, many = `${one}s`): string => `${count(value)} ${value === 1 ? one : many}`
+export const plural = (value: number, one: string, many = `${one}s`): string =>
+  `${count(value)} ${value === 1 ? one : many}`
 
-export const percent = (share: number): string =>
-  share > 0 && share < 0.01 ? "<1 %" : `${Math.round(share * 100)} %`
+export const percent = (share: number): string => (share > 0 && share < 0.01 ? "<1 %" : `${Math.round(share * 100)} %`)
 
 /** Words of a name that is written together: `FeatureSessionSetUp`, `user_error`. */
 export const words = (name: string): string =>

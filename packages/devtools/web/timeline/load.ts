@@ -2,45 +2,45 @@
 import { decode, type TimelineData } from "../../src/internal/timelineData.ts"
 
 /** Lets the browser draw and take input. */
-export const pause = (): Promise<void> =>
+const pause = (): Promise<void> =>
   new Promise((resume) => {
     const { port1, port2 } = new MessageChannel()
-    port1.onmessage = () => resume()
+    port1.addEventListener("message", () => resume(), { once: true })
+    port1.start()
     port2.postMessage(undefined)
   })
 
-/** How long the page may be busy at once. */
+/** How long the page may be busy at once, in milliseconds. */
 const slice = 30
 
 /** Runs something that can be stopped, in slices. */
 export const inSlices = async <A>(steps: Generator<void, A>): Promise<A> => {
-  let until = performance.now() + slice
-  for (;;) {
+  const until = performance.now() + slice
+  do {
     const step = steps.next()
     if (step.done === true) return step.value
-    if (performance.now() < until) continue
-    await pause()
-    until = performance.now() + slice
-  }
+  } while (performance.now() < until)
+  await pause()
+  return inSlices(steps)
 }
 
 /** Characters that are decoded at once; a multiple of four. */
 const piece = 1 << 20
 
 export const load = async (element: Element): Promise<TimelineData> => {
-  const text = (element.firstChild as Text | null)?.data ?? ""
+  const text = (element.firstChild as Text | null)?.data ?? "" // the element holds nothing but text
   element.remove()
-  const inflated = new DecompressionStream("deflate-raw")
-  const writing = (async () => {
-    const writer = inflated.writable.getWriter()
-    for (let at = 0; at < text.length; at += piece) {
-      await writer.write(bytesOf(text.slice(at, at + piece)))
+  let at = 0
+  const bytes = new ReadableStream<Uint8Array<ArrayBuffer>>({
+    pull: async (controller) => {
       await pause()
+      controller.enqueue(bytesOf(text.slice(at, at + piece)))
+      at += piece
+      if (at >= text.length) controller.close()
     }
-    await writer.close()
-  })()
-  const [buffer] = await Promise.all([new Response(inflated.readable).arrayBuffer(), writing])
-  return inSlices(decode(new Uint8Array(buffer)))
+  })
+  const inflated = bytes.pipeThrough(new DecompressionStream("deflate-raw"))
+  return inSlices(decode(new Uint8Array(await new Response(inflated).arrayBuffer())))
 }
 
 const bytesOf = (base64: string): Uint8Array<ArrayBuffer> => {

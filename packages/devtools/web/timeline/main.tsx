@@ -1,11 +1,10 @@
+import { effect } from "@preact/signals"
 import { render } from "preact"
 import { App } from "./App.tsx"
 import { inSlices, load } from "./load.ts"
 import { makeModel } from "./model.ts"
 import { Stage } from "./stage.ts"
-import { isDark, keepInAddress, themeChoice } from "./state.ts"
-import { effect } from "@preact/signals"
-import "./style.css"
+import { keepInAddress, themeChoice } from "./state.ts"
 
 const start = async (): Promise<void> => {
   const app = document.getElementById("app")!
@@ -17,7 +16,6 @@ const start = async (): Promise<void> => {
     effect(() => {
       if (themeChoice.value === "auto") delete document.documentElement.dataset["theme"]
       else document.documentElement.dataset["theme"] = themeChoice.value
-      void isDark.value
     })
     const stage = new Stage(model)
     app.textContent = ""

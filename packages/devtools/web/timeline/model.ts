@@ -356,8 +356,7 @@ function* summarize(
     const waiters = sweep(
       own.length + failed.length,
       (i) => (i < own.length ? spans.start[own[i]!]! - Math.max(0, waited(own[i]!)) : failures.start[failure(i)]!),
-      (i) =>
-        i < own.length ? spans.start[own[i]!]! : failures.start[failure(i)]! + failures.waited[failure(i)]!,
+      (i) => (i < own.length ? spans.start[own[i]!]! : failures.start[failure(i)]! + failures.waited[failure(i)]!),
       1
     )
     return {
@@ -442,7 +441,10 @@ function* summarize(
     } else known.count++
   }
   const by = (value: (span: number) => number) =>
-    [...sessionSpans].filter((span) => value(span) > 0).sort((a, b) => value(b) - value(a)).slice(0, 5)
+    [...sessionSpans]
+      .filter((span) => value(span) > 0)
+      .sort((a, b) => value(b) - value(a))
+      .slice(0, 5)
   let outageMillis = 0
   for (let i = 0; i < outages.length; i++) outageMillis += outages.duration[i]!
   let unfinished = 0
@@ -501,7 +503,7 @@ const sweep = (count: number, start: (i: number) => number, end: (i: number) => 
   let peak = 0
   let timeAt = 0
   let since = 0
-  for (let s = 0, e = 0; e < count; ) {
+  for (let s = 0, e = 0; e < count;) {
     // Who leaves at the moment at which another comes does not count twice.
     if (s < count && starts[s]! < ends[e]!) {
       now++

@@ -18,7 +18,8 @@ const waits = { top: 47, height: 13 }
 const errors = { top: 63, height: 9 }
 export const overviewHeight = 76
 
-const font = (size: number, weight = 400) => `${weight} ${size}px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif`
+const font = (size: number, weight = 400) =>
+  `${weight} ${size}px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif`
 
 export const drawOverview = (canvas: HTMLCanvasElement, frame: OverviewFrame): void => {
   const ratio = Math.min(3, devicePixelRatio || 1)

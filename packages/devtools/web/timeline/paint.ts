@@ -55,7 +55,8 @@ const pixelsOf = (theme: Theme): Pixels => {
 
 const stateErrorClass = classIndex("stateError")
 const userErrorClass = classIndex("userError")
-const fontOf = (size: number, weight = 400) => `${weight} ${size}px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif`
+const fontOf = (size: number, weight = 400) =>
+  `${weight} ${size}px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif`
 
 /** The canvas of the lanes, with the axis above them. */
 export class Painter {
@@ -398,7 +399,7 @@ export class Painter {
     item.scene!.rows.forEach((row, index) => {
       const height = index === 0 ? sizes.main - 2 : sizes.nested - 1
       const size = index === 0 ? 11 : 10
-      const perLetter = size * 0.56
+      const perLetter = size * 0.59
       const middle = at + height / 2 + 0.5
       if (middle > axisHeight && middle < this.canvas.clientHeight + height) {
         context.font = fontOf(size)
@@ -417,12 +418,10 @@ export class Painter {
             if (letters < 3) return
             const text = data.strings.at(data.spans.name[scene.spans.ids[i]!]!)
             context.fillStyle = theme.bars[kind]!.text
-            // Ids of sessions mostly differ at their ends.
             const isSession = index === 0 && data.spans.session[scene.spans.ids[i]!]! >= 0
-            const shown =
-              text.length <= letters ? text : isSession ? `…${text.slice(1 - letters)}` : `${text.slice(0, letters - 1)}…`
+            const shown = text.length <= letters ? text : shorten(text, letters, isSession)
             if (kind === stateErrorClass) this.plate(left + from + 4, at, shown, size, height, theme)
-            context.fillText(shown, left + from + 5, middle)
+            context.fillText(shown, left + from + 5, middle, until - from - 8)
           },
           dense: () => {}
         })
@@ -563,7 +562,9 @@ export class Painter {
     }
     const { selection } = frame
     if (selection === undefined) return
-    const strip = frame.layout.isCompact ? ([y + 1, sizes.compactStrip] as const) : ([y + sizes.pad, sizes.strip] as const)
+    const strip = frame.layout.isCompact
+      ? ([y + 1, sizes.compactStrip] as const)
+      : ([y + sizes.pad, sizes.strip] as const)
     if (selection.kind === "span" && data.spans.lane[selection.index] === lane.index) {
       const [top, height] = place(selection.index)
       box(data.spans.start[selection.index]!, spanEnd[selection.index]!, top, height, theme.selected, true)
@@ -624,7 +625,11 @@ export class Painter {
       const x = toX(marks.start[i]!)
       if (x < left || x > width || x - lastX < 12) continue
       const name =
-        kind === "ActionRequested" ? strings.at(marks.text[i]!) : kind === "EnvironmentDraining" ? "draining" : "shutting down"
+        kind === "ActionRequested"
+          ? strings.at(marks.text[i]!)
+          : kind === "EnvironmentDraining"
+            ? "draining"
+            : "shutting down"
       const text = name.length > 24 ? `${name.slice(0, 23)}…` : name
       const wide = context.measureText(text).width + 10
       const start = Math.min(x, width - wide)
@@ -640,6 +645,14 @@ export class Painter {
       context.strokeRect(1, 1, width - 2, this.canvas.clientHeight - 2)
     }
   }
+}
+
+/** Names tell things apart by their beginnings, ids of sessions often by their ends. */
+const shorten = (text: string, letters: number, isSession: boolean): string => {
+  if (!isSession) return `${text.slice(0, letters - 1)}…`
+  if (letters < 9) return `…${text.slice(1 - letters)}`
+  const head = Math.ceil((letters - 1) / 2)
+  return `${text.slice(0, head)}…${text.slice(head + 1 - letters)}`
 }
 
 /** A distance of ticks that people can read. */

@@ -1,6 +1,6 @@
 /** Finds things by their ids, names, error tags and messages. */
 import { firstNested } from "../../src/internal/timelineData.ts"
-import type { Model } from "./model.ts"
+import { type Model, session } from "./model.ts"
 import type { Scene } from "./scene.ts"
 import type { Selection } from "./state.ts"
 
@@ -39,7 +39,8 @@ export const search = (scene: Scene, query: string): Found => {
   for (const span of scene.spans.ids) {
     const isNamed = hits[spans.name[span]!] === 1 || (spans.feature[span]! >= 0 && hits[spans.feature[span]!] === 1)
     // Starts and ends are called alike everywhere.
-    const isHit = (isNamed && (spans.kind[span]! === 0 || spans.kind[span]! >= firstNested)) || error(spans.error[span]!)
+    const isHit =
+      (isNamed && (spans.kind[span] === session || spans.kind[span]! >= firstNested)) || error(spans.error[span]!)
     if (!isHit) continue
     inSpans.add(span)
     found.push({ selection: { kind: "span", index: span }, time: spans.start[span]! })

@@ -21,7 +21,9 @@ export class Stage {
   /** Which of the found things was gone to last. */
   readonly current = signal(-1)
   /** What is under the pointer. */
-  readonly hovered = signal<{ readonly selection: Selection; readonly x: number; readonly y: number } | undefined>(undefined)
+  readonly hovered = signal<{ readonly selection: Selection; readonly x: number; readonly y: number } | undefined>(
+    undefined
+  )
   /** Follows `state.view` when it has come to rest. */
   readonly settled = signal(state.view.value)
   readonly scrolling = signal({ top: 0, room: 1, height: 1 })
@@ -40,7 +42,9 @@ export class Stage {
   private searched: { readonly query: string; readonly scene: Scene } | undefined
   private frame = 0
   private settling: ReturnType<typeof setTimeout> | undefined
-  private animation: { readonly from: number; readonly until: number; readonly to: readonly [number, number]; since: number } | undefined
+  private animation:
+    | { readonly from: number; readonly until: number; readonly to: readonly [number, number]; since: number }
+    | undefined
 
   constructor(model: Model) {
     this.model = model
@@ -150,7 +154,12 @@ export class Stage {
     const span = Math.min(Math.max(until - from, least), all * 1.04)
     const margin = Math.max(span * 0.5, all * 0.02)
     const first = Math.min(Math.max(from, start - margin), end + margin - span)
-    const view = span >= all ? (span === all ? { from: start, until: end } : { from: first, until: first + span }) : { from: first, until: first + span }
+    const view =
+      span >= all
+        ? span === all
+          ? { from: start, until: end }
+          : { from: first, until: first + span }
+        : { from: first, until: first + span }
     const { from: oldFrom, until: oldUntil } = state.view.peek()
     if (view.from === oldFrom && view.until === oldUntil) return
     state.view.value = view
@@ -284,7 +293,8 @@ export class Stage {
     state.lane.value = index
     const { spans } = this.scene
     const selected = state.selection.peek()
-    const inLane = selected?.kind === "span" && this.model.data.spans.lane[selected.index] === index ? selected.index : undefined
+    const inLane =
+      selected?.kind === "span" && this.model.data.spans.lane[selected.index] === index ? selected.index : undefined
     const row =
       (inLane === undefined ? undefined : scene.rows.find((range) => includes(spans, range, inLane) >= 0)) ??
       scene.rows.find((range) => range.to > range.from)
@@ -371,7 +381,9 @@ export class Stage {
       )
       if (failure !== undefined) return { kind: "failure", index: failure }
       const outage = item.group.outages.find(
-        (one) => time >= data.outages.start[one]! - near && time <= data.outages.start[one]! + data.outages.duration[one]! + near
+        (one) =>
+          time >= data.outages.start[one]! - near &&
+          time <= data.outages.start[one]! + data.outages.duration[one]! + near
       )
       return outage === undefined ? undefined : { kind: "outage", index: outage }
     }
@@ -423,7 +435,11 @@ export class Stage {
         begin(at)
       } else if (pointers.size === 2) {
         const [a, b] = [...pointers.values()] as [{ x: number; y: number }, { x: number; y: number }]
-        pinch = { distance: Math.max(8, Math.abs(a.x - b.x), Math.abs(a.y - b.y)), time: this.timeAt((a.x + b.x) / 2), span: this.span }
+        pinch = {
+          distance: Math.max(8, Math.abs(a.x - b.x), Math.abs(a.y - b.y)),
+          time: this.timeAt((a.x + b.x) / 2),
+          span: this.span
+        }
         moved = Number.POSITIVE_INFINITY
       }
     }
@@ -441,7 +457,10 @@ export class Stage {
       if (pinch !== undefined && pointers.size >= 2) {
         const [a, b] = [...pointers.values()] as [{ x: number; y: number }, { x: number; y: number }]
         const distance = Math.max(8, Math.abs(a.x - b.x), Math.abs(a.y - b.y))
-        const span = Math.max(least, Math.min((pinch.span * pinch.distance) / distance, this.model.end - this.model.start))
+        const span = Math.max(
+          least,
+          Math.min((pinch.span * pinch.distance) / distance, this.model.end - this.model.start)
+        )
         const left = gutter(canvas.clientWidth)
         const share = ((a.x + b.x) / 2 - left) / this.width
         this.setView(pinch.time - span * share, pinch.time - span * share + span)
@@ -474,7 +493,12 @@ export class Stage {
       this.hovered.value = undefined
       if (event.shiftKey || x < gutter(canvas.clientWidth)) this.scrollTo(this.top + (dy || dx))
       else if (Math.abs(dx) > Math.abs(dy)) this.panBy(dx / this.width, false)
-      else this.zoomBy(Math.exp(Math.max(-200, Math.min(200, dy)) * (event.ctrlKey ? 0.01 : 0.0022)), this.timeAt(x), false)
+      else
+        this.zoomBy(
+          Math.exp(Math.max(-200, Math.min(200, dy)) * (event.ctrlKey ? 0.01 : 0.0022)),
+          this.timeAt(x),
+          false
+        )
     }
     const double = (event: MouseEvent) => {
       const { x, y } = local(event)
@@ -585,7 +609,14 @@ export class Stage {
   }
 
   private onOverview(canvas: HTMLCanvasElement): () => void {
-    let drag: { readonly mode: "move" | "from" | "until" | "new"; readonly time: number; readonly from: number; readonly until: number } | undefined
+    let drag:
+      | {
+          readonly mode: "move" | "from" | "until" | "new"
+          readonly time: number
+          readonly from: number
+          readonly until: number
+        }
+      | undefined
     let moved = false
     const timeOf = (event: MouseEvent) => {
       const box = canvas.getBoundingClientRect()

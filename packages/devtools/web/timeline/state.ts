@@ -76,9 +76,7 @@ const systemIsDark = signal(prefersDark.matches)
 prefersDark.addEventListener("change", ({ matches }) => {
   systemIsDark.value = matches
 })
-export const isDark = computed(() =>
-  themeChoice.value === "auto" ? systemIsDark.value : themeChoice.value === "dark"
-)
+export const isDark = computed(() => (themeChoice.value === "auto" ? systemIsDark.value : themeChoice.value === "dark"))
 
 export const isFiltered = computed(() => {
   const { environment, hiddenKinds, hiddenOutcomes, image, onlyErrors } = filters.value

@@ -61,7 +61,10 @@ export const spanTitle = ({ data }: Model, span: number): string => {
 }
 
 /** The time of a thing. */
-export const extent = ({ data, spanEnd, start, end, lanes }: Model, { index, kind }: Selection): readonly [number, number] => {
+export const extent = (
+  { data, spanEnd, start, end, lanes }: Model,
+  { index, kind }: Selection
+): readonly [number, number] => {
   switch (kind) {
     case "span":
       return [data.spans.start[index]!, spanEnd[index]!]
@@ -169,7 +172,9 @@ export const describe = (model: Model, selection: Selection): Thing => {
               ]
             : sessionLink(own)),
           ...(spans.feature[index]! < 0 ? [] : [{ label: "Feature", value: strings.at(spans.feature[index]!) }]),
-          ...(spanKinds[kind] === "SandboxShutDown" ? [{ label: "Reason", value: strings.at(spans.name[index]!) }] : []),
+          ...(spanKinds[kind] === "SandboxShutDown"
+            ? [{ label: "Reason", value: strings.at(spans.name[index]!) }]
+            : []),
           ...sandboxLink(spans.sandbox[index]!),
           ...pool(data.lanes.pool[lane.index]!),
           { label: "Lane", value: lane.label, link: { kind: "lane", index: lane.index } },
@@ -183,7 +188,11 @@ export const describe = (model: Model, selection: Selection): Thing => {
         kind: "Status of a sandbox",
         title: words(statuses[segments.status[index]!]!),
         outcome: undefined,
-        facts: [...when(segments.flags[index]!), ...sandboxLink(segments.sandbox[index]!), ...pool(data.lanes.pool[segments.lane[index]!]!)]
+        facts: [
+          ...when(segments.flags[index]!),
+          ...sandboxLink(segments.sandbox[index]!),
+          ...pool(data.lanes.pool[segments.lane[index]!]!)
+        ]
       }
     }
     case "sandbox": {
@@ -249,7 +258,9 @@ export const describe = (model: Model, selection: Selection): Thing => {
         facts: [
           { label: "Time", value: format.moment(data.meta.origin + start) },
           ...(text === "" ? [] : [{ label: "What", value: text }]),
-          ...(data.marks.sandbox[index]! < 0 ? [] : [{ label: "Sandbox", value: strings.at(data.marks.sandbox[index]!) }]),
+          ...(data.marks.sandbox[index]! < 0
+            ? []
+            : [{ label: "Sandbox", value: strings.at(data.marks.sandbox[index]!) }]),
           ...error(data.marks.error[index]!),
           { label: "Environment", value: strings.at(data.environments.name[data.marks.environment[index]!]!) }
         ]
@@ -267,7 +278,9 @@ export const describe = (model: Model, selection: Selection): Thing => {
           { label: "State errors", value: format.count(lane.stateErrors) },
           { label: "User errors", value: format.count(lane.userErrors) },
           { label: "Sandboxes", value: format.count(lane.sandboxes.length) },
-          ...lane.sandboxes.slice(0, 20).flatMap((sandbox) => sandboxLink(sandbox, `Generation ${data.sandboxes.generation[sandbox]!}`))
+          ...lane.sandboxes
+            .slice(0, 20)
+            .flatMap((sandbox) => sandboxLink(sandbox, `Generation ${data.sandboxes.generation[sandbox]!}`))
         ]
       }
     }
@@ -280,9 +293,7 @@ const words = (name: string): string => {
 }
 
 export const laneTitle = (lane: Lane): string =>
-  lane.group.image === ""
-    ? lane.group.environment
-    : `${lane.group.environment} · ${lane.group.image} · ${lane.label}`
+  lane.group.image === "" ? lane.group.environment : `${lane.group.environment} · ${lane.group.image} · ${lane.label}`
 
 const sessionsOf = ({ data }: Model, lane: Lane, sandbox: number): ReadonlyArray<number> => {
   const row = lane.rows[0]

@@ -106,6 +106,12 @@ const main = Effect.gen(function* () {
   const tools = Object.entries(testPeers).map(([name, version]) => `${name}@${version}`)
   yield* run("install the tools for tests", project, "npm", ...install(tarballs.get("testing") ?? "", ...tools))
   yield* run("run the tests of its README there", project, bin("node"), "node_modules/vitest/vitest.mjs", "run")
+  yield* run("install the tools to look", project, "npm", ...install(tarballs.get("devtools") ?? ""))
+  const tool = path.join(project, "node_modules/.bin/effect-sandbox")
+  const version = yield* run("run the command line tool there", project, bin("node"), tool, "--version")
+  if (!version.startsWith("effect-sandbox v")) {
+    return yield* new CheckFailed({ check: "run the command line tool there", output: version })
+  }
   yield* run("install the Docker driver", project, "npm", ...install(tarballs.get("docker-driver") ?? ""))
   yield* fs.writeFileString(path.join(project, "docker.mjs"), dockerProgram)
   const inContainer = yield* run("run a container there", project, bin("node"), "docker.mjs")

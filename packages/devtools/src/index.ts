@@ -1,4 +1,5 @@
 /** Seeing what happens in environments: what was recorded, what it says, and pages to look at. */
+export * as Analysis from "./Analysis.ts"
 export * from "./Dashboard.ts"
 export * from "./DashboardError.ts"
 export * as EventFilter from "./EventFilter.ts"
@@ -6,5 +7,6 @@ export * as EventJournal from "./EventJournal.ts"
 export * as Journal from "./Journal.ts"
 export * from "./JournalError.ts"
 export * as JournalWriter from "./JournalWriter.ts"
+export * as Report from "./Report.ts"
 export * as SqliteJournal from "./SqliteJournal.ts"
 export * as Timeline from "./Timeline.ts"

@@ -30,7 +30,10 @@ const read = (metric: { readonly id: string }) =>
     const series: Record<string, number> = {}
     for (const one of snapshot) {
       if (one.id !== metric.id) continue
-      const labels = Object.entries(one.attributes ?? {}).map(([label, value]) => `${label}=${value}`)
+      const labels = Object.entries(one.attributes ?? {})
+        .filter(([label]) => label !== "unit")
+        .toSorted(([one], [two]) => Number(one === "outcome") - Number(two === "outcome"))
+        .map(([label, value]) => `${label}=${value}`)
       const value =
         one.type === "Counter" || one.type === "Histogram"
           ? Number(one.state.count)
@@ -80,11 +83,11 @@ it.effect("V4 counts sandboxes, sessions and activities, and times them", () =>
     }
     assert.deepStrictEqual(yield* read(EventMetrics.activities), activities)
     assert.deepStrictEqual(yield* read(EventMetrics.activityDuration), activities)
-    assert.deepStrictEqual(yield* read(EventMetrics.errors), { [`${place},event=SandboxActivity,error=string`]: 1 })
+    assert.deepStrictEqual(yield* read(EventMetrics.errors), { [`${place},event=SandboxActivity,error.type=string`]: 1 })
     for (const metric of [EventMetrics.sandboxStart, EventMetrics.sessionSetUp, EventMetrics.sessionTeardown]) {
       assert.deepStrictEqual(yield* read(metric), { [`${place},outcome=ok`]: 1 }, metric.id)
     }
-    assert.deepStrictEqual(yield* read(EventMetrics.sessionAcquireWait), { [place]: 1 })
+    assert.deepStrictEqual(yield* read(EventMetrics.sessionAcquireWait), { [`${place},outcome=ok`]: 1 })
     for (const metric of [EventMetrics.featureSetUp, EventMetrics.featureTeardown]) {
       assert.deepStrictEqual(yield* read(metric), { [`${place},feature=test/Greeter,outcome=ok`]: 1 }, metric.id)
     }
@@ -120,9 +123,9 @@ it.effect("V4 sessions are counted by how they ended", () =>
       [`${place},outcome=interrupted`]: 1
     })
     const errors = yield* read(EventMetrics.errors)
-    assert.strictEqual(errors[`${place},event=SessionEnded,error=string`], 1)
-    assert.strictEqual(errors[`${place},event=SessionEnded,error=SandboxStateError`], 1)
-    assert.isUndefined(errors[`${place},event=SessionEnded,error=EnvironmentClosedError`])
+    assert.strictEqual(errors[`${place},event=SessionEnded,error.type=string`], 1)
+    assert.strictEqual(errors[`${place},event=SessionEnded,error.type=SandboxStateError`], 1)
+    assert.isUndefined(errors[`${place},event=SessionEnded,error.type=EnvironmentClosedError`])
   }).pipe(Effect.provide(LabTest), freshRegistry)
 )
 

@@ -17,7 +17,6 @@
  * // Lab.layer.pipe(Layer.provideMerge(Printer), Layer.provide(driver))
  * ```
  */
-import type * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"

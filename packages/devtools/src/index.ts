@@ -1,2 +1,3 @@
 /** Seeing what happens in environments: what was recorded, what it says, and pages to look at. */
-export {}
+export * as EnvironmentGauges from "./EnvironmentGauges.ts"
+export * as PrometheusEndpoint from "./PrometheusEndpoint.ts"

@@ -26,6 +26,7 @@ import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Tracer from "effect/Tracer"
 import type { EnvironmentControl, HandlerStats } from "./EnvironmentControl.ts"
 import type { SandboxEvent } from "./SandboxEvent.ts"
 
@@ -171,6 +172,8 @@ const makeHub = Effect.sync(() => {
       Effect.forever,
       Effect.ignoreCause,
       Effect.provideService(CurrentSubscriber, subscriber),
+      // The span in which the layer was made has nothing to do with what is handled.
+      Effect.updateContext((context: Context.Context<never>) => Context.omit(Tracer.ParentSpan)(context)),
       Effect.forkDetach({ startImmediately: true }) // ended by the finalizer below, after it was drained
     )
     yield* Effect.acquireRelease(

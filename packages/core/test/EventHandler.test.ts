@@ -458,7 +458,7 @@ it.effect("V4 the span of an activity names its session, also when a feature des
       { id: "s1" },
       Effect.flatMap(Greeter, (greeter) => greeter.greet)
     ).pipe(recordSpans(spans))
-    assert.strictEqual(spans.find(({ name }) => name === "greet")?.attributes.get("session.id"), "s1")
+    assert.strictEqual(spans.find(({ name }) => name === "greet")?.attributes.get("sandbox.session.id"), "s1")
   }).pipe(Effect.provide(labWith(noHandler)))
 )
 

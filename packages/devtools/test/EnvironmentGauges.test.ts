@@ -48,12 +48,7 @@ it.effect("waiters, starts and the size of pools are read from the environment w
     yield* Fiber.join(hold)
     assert.deepStrictEqual(yield* read(EnvironmentGauges.waiters), { [pool]: 0 })
   }).pipe(
-    Effect.provide(
-      Lab.layer.pipe(
-        Layer.provideMerge(EnvironmentGauges.layer),
-        Layer.provideMerge(SimDriver.layer())
-      )
-    ),
+    Effect.provide(Lab.layer.pipe(Layer.provideMerge(EnvironmentGauges.layer), Layer.provideMerge(SimDriver.layer()))),
     freshRegistry
   )
 )

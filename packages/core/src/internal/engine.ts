@@ -3,9 +3,10 @@ import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
+import * as Fiber from "effect/Fiber"
 import type * as Path from "effect/Path"
 import * as Predicate from "effect/Predicate"
+import * as Tracer from "effect/Tracer"
 import type { Resolved } from "../EnvironmentConfig.ts"
 import type { EventHub } from "../EventHandler.ts"
 import type { SessionId } from "../Id.ts"
@@ -53,9 +54,16 @@ export const isClosing = (engine: Engine): boolean => engine.status === "Drainin
 export const closingReason = ({ status }: Engine): string =>
   status === "Draining" ? "the environment is drained" : "the environment shuts down"
 
-/** Publishes an event if anyone listens. */
+/** Publishes an event if anyone listens; with the span of whoever publishes it, when spans are collected. */
 export const emit = (engine: Engine, event: (timestamp: number) => SandboxEvent): void => {
-  if (engine.hub.isObserved()) engine.hub.publish(event(now(engine)))
+  if (!engine.hub.isObserved()) return
+  const fiber = Fiber.getCurrent()
+  const span = fiber?.cache.span
+  if (fiber === undefined || span === undefined || fiber.getRef(Tracer.Tracer) === Tracer.nativeTracer) {
+    engine.hub.publish(event(now(engine)))
+  } else {
+    engine.hub.publish({ ...event(now(engine)), trace: { traceId: span.traceId, spanId: span.spanId } })
+  }
 }
 
 export const closedError = (engine: Engine): EnvironmentClosedError =>

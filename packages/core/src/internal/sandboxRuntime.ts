@@ -160,7 +160,11 @@ export class SandboxRuntime {
   }
 
   /** What its spans say. */
-  private readonly attributes = () => ({ "sandbox.id": this.id, "sandbox.image": this.pool.image })
+  private readonly attributes = () => ({
+    "sandbox.environment.id": this.engine.config.id,
+    "sandbox.id": this.id,
+    "sandbox.image": this.pool.image
+  })
 
   get isCondemned(): boolean {
     return this.stopReason !== undefined || this.stateErrors.length > 0
@@ -857,7 +861,7 @@ export class SessionRuntime {
   /** Takes the span of the whole session; a set-up that was done ahead is linked to it. */
   traceWith(whole: Tracer.Span): void {
     this.span = whole
-    whole.attribute("session.id", this.id)
+    whole.attribute("sandbox.session.id", this.id)
     whole.attribute("sandbox.id", this.sandbox.id)
     whole.attribute("sandbox.image", this.sandbox.pool.image)
     const ahead = this.setUpSpans.filter((one) => one.traceId !== whole.traceId)

@@ -48,16 +48,16 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "interrupted-waiter-stays",
     what: "a waiter that was interrupted stays in the queue",
     file: pool,
-    search: "        this.waiters.remove(waiter)\n",
-    replace: "        if (Exit.isSuccess(exit)) this.waiters.remove(waiter)\n",
+    search: "        const hasGivenUp = this.waiters.remove(waiter) // nobody has answered\n",
+    replace: "        const hasGivenUp = Exit.isSuccess(exit) && this.waiters.remove(waiter)\n",
     breaks: "P4"
   },
   {
     name: "timed-out-waiter-stays",
     what: "a waiter that has given up stays in the queue",
     file: pool,
-    search: "        this.waiters.remove(waiter)\n",
-    replace: "        if (Exit.isFailure(exit)) this.waiters.remove(waiter)\n",
+    search: "        const hasGivenUp = this.waiters.remove(waiter) // nobody has answered\n",
+    replace: "        const hasGivenUp = Exit.isFailure(exit) && this.waiters.remove(waiter)\n",
     breaks: "P4"
   },
   {
@@ -328,7 +328,7 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "set-up-error-to-nobody",
     what: "an error of a set-up is told to nobody",
     file: pool,
-    search: "    if (waiter !== undefined) Deferred.doneUnsafe(waiter.answer, Exit.failCause(cause))\n",
+    search: "    if (waiter !== undefined) this.refuse(waiter, cause)\n",
     replace: "    void waiter\n",
     breaks: "X5"
   },
@@ -510,6 +510,46 @@ export const mutations: ReadonlyArray<Mutation> = [
     search: '      if (this.status !== "Online") return Effect.fail(closedError(this))\n      const image',
     replace: "      const image",
     breaks: "H5 L4"
+  },
+  {
+    name: "drain-cuts-sessions-short",
+    what: "a drain ends the sessions that run",
+    file: environment,
+    search: "for (const sandbox of pool.live) if (!sandbox.isInUse) sandbox.stop(closed)\n",
+    replace: "for (const sandbox of pool.live) sandbox.stop(closed)\n",
+    breaks: "H5"
+  },
+  {
+    name: "drain-does-not-end",
+    what: "a drain does not notice that the last session is over",
+    file: sandbox,
+    search: "    if (!this.isInUse) this.engine.settle()\n",
+    replace: "    if (!this.isInUse && this.served > 1000) this.engine.settle()\n",
+    breaks: "H5"
+  },
+  {
+    name: "drain-forgets-waiters",
+    what: "a drain does not tell whoever waits for a sandbox",
+    file: environment,
+    search: "      pool.close(closed)\n      for",
+    replace: "      for",
+    breaks: "L4"
+  },
+  {
+    name: "recycled-is-handed-out",
+    what: "a sandbox that was to be replaced while it was made ready is handed out",
+    file: pool,
+    search: "        : sandbox.isToBeRecycled\n",
+    replace: "        : sandbox.isToBeRecycled && sandbox.served > 1000\n",
+    breaks: "P6"
+  },
+  {
+    name: "recycled-stays-after-session",
+    what: "a sandbox that was to be replaced while it was in a session stays",
+    file: sandbox,
+    search: '    if (this.isToBeRecycled) return "recycled"\n',
+    replace: "",
+    breaks: "P6"
   },
 
   // Events

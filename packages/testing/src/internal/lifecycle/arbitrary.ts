@@ -271,8 +271,14 @@ const episode = (scope: Scope): Gen<ReadonlyArray<Step>> => {
   )
   /** A sandbox is handed to somebody who goes away in that moment. */
   const handedOver = Arbitrary.map(
-    Arbitrary.all({ image, middle, one: end, other: pick("Interrupt", "Interrupt", "Shutdown", "Advance") }),
-    ({ image, middle, one, other }): ReadonlyArray<Step> => [
+    Arbitrary.all({
+      image,
+      middle,
+      one: end,
+      drains: half,
+      other: pick("Interrupt", "Interrupt", "Shutdown", "Advance")
+    }),
+    ({ drains, image, middle, one, other }): ReadonlyArray<Step> => [
       { _tag: "Open", who: 0, image },
       { _tag: "Open", who: 1, image },
       { _tag: "Open", who: 2, image },
@@ -280,7 +286,7 @@ const episode = (scope: Scope): Gen<ReadonlyArray<Step>> => {
       other === "Advance" && scope.hasTime
         ? { _tag: "Advance", millis: 3000 }
         : other === "Shutdown" && scope.hasShutdown
-          ? { _tag: "Shutdown" }
+          ? { _tag: drains ? "Drain" : "Shutdown" }
           : { _tag: "Interrupt", who: 1 }
     ]
   )
@@ -408,6 +414,16 @@ const step = (scope: Scope): Gen<Step> => {
         turns
       })
     ],
+    [
+      1,
+      struct<Extract<Step, { _tag: "Recycle" }>>({
+        _tag: tag("Recycle"),
+        which: int(0, 5),
+        status: maybe(5, pick("InSession", "Ready", "SettingUp", "Acquired", "ExitingSession")),
+        turns
+      })
+    ],
+    [when(scope.hasShutdown, 1), struct<Extract<Step, { _tag: "Drain" }>>({ _tag: tag("Drain"), turns })],
     [
       when(scope.hasShutdown, 1),
       struct<Extract<Step, { _tag: "Shutdown" }>>({ _tag: tag("Shutdown"), times: maybe(3, int(2, 2)), turns })

@@ -30,7 +30,7 @@ export const end = (world: World, scopes: Scopes): Effect.Effect<void> =>
     }
     if (environment !== undefined && log.found === undefined) {
       log.phase("the environment is shut down")
-      const fiber = yield* world.fork(shutdown(world, environment))
+      const fiber = yield* world.fork(shutdown(world, environment.shutdown))
       wait(world, "H5", "the shutdown", () => fiber.pollUnsafe() !== undefined)
     }
     // Whoever has closed its own session goes on outside of it.

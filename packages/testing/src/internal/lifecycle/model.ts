@@ -17,6 +17,8 @@ export interface Box {
   since: number
   /** Sessions that have ended. */
   served: number
+  /** Whether it is to be replaced as soon as nobody is in it. */
+  isRecycled: boolean
 }
 
 export interface Pool {
@@ -53,6 +55,8 @@ export interface World {
   now: number
   readonly onlineSince: number
   isOnline: boolean
+  /** No longer online, and sessions go on. */
+  isDraining: boolean
   readonly pools: Map<string, Pool>
   readonly people: Map<string, Person>
 }
@@ -63,6 +67,8 @@ export type Action =
   | { readonly _tag: "Interrupt"; readonly name: string }
   | { readonly _tag: "Close"; readonly name: string }
   | { readonly _tag: "Kill"; readonly image: string; readonly slot: number }
+  | { readonly _tag: "Recycle"; readonly image: string; readonly slot: number }
+  | { readonly _tag: "Drain" }
   | { readonly _tag: "Shutdown" }
   | { readonly _tag: "Advance"; readonly millis: number }
   | { readonly _tag: "Nothing" }
@@ -146,6 +152,16 @@ class Engine {
         const box = pool.boxes.find(({ slot }) => slot === action.slot)
         return box === undefined ? undefined : this.breaks(pool, box)
       }
+      case "Recycle": {
+        const pool = this.pool(action.image)
+        const box = pool.boxes.find(({ slot }) => slot === action.slot)
+        if (box === undefined) return undefined
+        if (box.user === undefined) return this.remove(pool, box)
+        box.isRecycled = true
+        return undefined
+      }
+      case "Drain":
+        return this.drain()
       case "Shutdown":
         return this.shutDown()
       case "Advance":
@@ -229,7 +245,7 @@ class Engine {
       const generation = pool.generations[slot] ?? 0
       pool.generations[slot] = generation + 1
       const { now } = this.world
-      const box: Box = { slot, generation, bornAt: now, user: undefined, since: now, served: 0 }
+      const box: Box = { slot, generation, bornAt: now, user: undefined, since: now, served: 0, isRecycled: false }
       pool.boxes.push(box)
       if (Number.isFinite(max)) pool.target = Math.max(pool.target, pool.boxes.length)
       this.offer(pool, box)
@@ -264,7 +280,7 @@ class Engine {
     const isUsedUp = maxSessions !== undefined && box.served >= maxSessions
     const isOld = maxLifetime !== undefined && this.world.now - box.bornAt >= maxLifetime
     const { isPooled } = sizeOf(this.world.configuration, pool.image)
-    if (!isPooled || isUsedUp || isOld || !this.world.isOnline) this.remove(pool, box)
+    if (!isPooled || isUsedUp || isOld || box.isRecycled || !this.world.isOnline) this.remove(pool, box)
     else this.offer(pool, box)
   }
 
@@ -282,9 +298,21 @@ class Engine {
     this.remove(pool, box)
   }
 
-  private shutDown(): void {
+  private drain(): void {
     if (!this.world.isOnline) return
     this.world.isOnline = false
+    this.world.isDraining = true
+    for (const person of this.world.people.values()) if (person.state === "waiting") person.state = "closed"
+    for (const pool of this.world.pools.values()) {
+      pool.boxes = pool.boxes.filter(({ user }) => user !== undefined)
+      pool.waiters = []
+    }
+  }
+
+  private shutDown(): void {
+    if (!this.world.isOnline && !this.world.isDraining) return
+    this.world.isOnline = false
+    this.world.isDraining = false
     for (const person of this.world.people.values()) {
       if (person.state === "waiting" || person.state === "inside") person.state = "closed"
     }

@@ -8,6 +8,7 @@ import type { Blame } from "./violation.ts"
 export interface View {
   readonly now: number
   readonly isOnline: boolean
+  readonly isDraining: boolean
   readonly onlineSince: number
   readonly users: ReadonlyArray<User>
   readonly sandboxes: Sandboxes
@@ -78,7 +79,8 @@ export class Oracle {
         }
         const user = users.find((one) => one.sandboxId === told.id && one.exit === undefined && !one.closedInside)
         const { bornAt, generation, served, since, slot } = told
-        pool.boxes.push({ slot, generation, bornAt, user: user?.name, since, served })
+        const isRecycled = sandboxes.recycled.has(told.id)
+        pool.boxes.push({ slot, generation, bornAt, user: user?.name, since, served, isRecycled })
       }
       pool.free = pool.free.filter((slot) => !pool.boxes.some((box) => box.slot === slot))
       const most = sandboxes.takeMost(pool.image)
@@ -99,6 +101,7 @@ export class Oracle {
       now: view.now,
       onlineSince: view.onlineSince,
       isOnline: view.isOnline,
+      isDraining: view.isDraining,
       pools,
       people
     }

@@ -131,9 +131,13 @@ export const Step = Schema.TaggedUnion({
   UseAfter: user,
   /** Makes a sandbox die: the n-th of those that are alive, or that have a status. */
   Kill: { which: int(0, 99), status: Schema.optionalKey(SandboxStatus.SandboxStatus), ...pause },
+  /** Has a sandbox replaced: the n-th of those that are there, or that have a status. */
+  Recycle: { which: int(0, 99), status: Schema.optionalKey(SandboxStatus.SandboxStatus), ...pause },
+  /** Drains the environment: no new sessions, and a shutdown when the last one is over. */
+  Drain: pause,
   /** Shuts the environment down, so many times at once. */
   Shutdown: { times: Schema.optionalKey(int(1, 3)), ...pause },
-  /** Interrupts whoever waits for a shutdown. The shutdown goes on. */
+  /** Interrupts whoever waits for a shutdown or a drain, which goes on. */
   InterruptShutdown: pause,
   /** Interrupts the start of the environment. */
   InterruptStart: pause,

@@ -61,6 +61,9 @@ export const look = (view: View, memory: Memory, troubles: number, blame: Blame)
     user.wasSeenInside = user.sessionId !== undefined
   }
   if (view.isInstant && stats.status === "ShuttingDown") blame("H5", "the shutdown does not come to its end")
+  if (view.isInstant && stats.status === "Draining" && view.users.every((user) => user.exit !== undefined)) {
+    blame("H5", "nobody is in a session, and the environment is still drained")
+  }
 }
 
 const lookAtImage = (view: View, pool: Environment.ImageStats, blame: Blame): void => {
@@ -181,6 +184,8 @@ const lookAtSandbox = (view: View, told: Told, blame: Blame): void => {
     }
   }
   if (!isInstant) return
+  if (told.status === "Ready" && stats.status !== "Online") blame("H5", `${told.id} is kept`, "gone", stats.status)
+  if (told.status === "Ready" && sandboxes.recycled.has(told.id)) blame("P6", `${told.id} was to be replaced`)
   // Nothing that happens takes time, so nothing may be in the middle of it.
   if (told.status !== "Ready" && told.status !== "InSession") {
     blame("P3", `${told.id} is stranded`, "Ready or InSession", told.status)
@@ -208,7 +213,7 @@ const lookAtUser = (view: View, user: User, blame: Blame): void => {
     return
   }
   if (user.way === "host") {
-    if (isInstant && stats.status !== "Online") blame("H5", `${user.name} is still in a session of the host`)
+    if (isInstant && hasEnded(stats)) blame("H5", `${user.name} is still in a session of the host`)
     return
   }
   if (user.closedInside) return // its body goes on outside of the session
@@ -228,14 +233,16 @@ const lookAtUser = (view: View, user: User, blame: Blame): void => {
   if (user.inbox.length > 0 && user.wake !== undefined) blame("I9", `${user.name} was not told what to do`)
   if (user.isInterrupted && isInstant) blame("S5", `${user.name} was interrupted and goes on`)
   if (user.reported !== undefined) blame("X3", `${user.name} has reported its sandbox and goes on`)
-  if (stats.status !== "Online" && isInstant)
-    blame("H5", `the session of ${user.name} goes on`, "its end", stats.status)
+  if (hasEnded(stats) && isInstant) blame("H5", `the session of ${user.name} goes on`, "its end", stats.status)
   if (user.isClosed && isInstant) blame("S5", `the session of ${user.name} was closed and goes on`)
   const told = user.sandboxId === undefined ? undefined : sandboxes.all.get(user.sandboxId)
   if (told?.session !== user.sessionId && !user.isClosed) {
     blame("I3", `the session of ${user.name}`, user.sessionId, told?.session ?? "none")
   }
 }
+
+/** Whether sessions have to end. */
+const hasEnded = ({ status }: Environment.Stats): boolean => status !== "Online" && status !== "Draining"
 
 /** Whoever has asked for a session on an image and has none yet, in order. */
 export const pendingOf = (users: ReadonlyArray<User>, image: string): ReadonlyArray<User> =>

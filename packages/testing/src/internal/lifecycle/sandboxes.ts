@@ -62,9 +62,11 @@ export class Sandboxes {
   readonly outages = new Map<string, Outage>()
   /** The latest outage of each image that is over. */
   readonly pastOutages = new Map<string, Outage & { readonly until: number }>()
+  /** The sandboxes that were asked to be replaced. */
+  readonly recycled = new Set<string>()
   /** Sessions that are open, by id; with their sandbox. */
   readonly sessions = new Map<string, Told>()
-  environment: "none" | "starting" | "started" | "failed" | "shuttingDown" | "shutDown" = "none"
+  environment: "none" | "starting" | "started" | "failed" | "draining" | "shuttingDown" | "shutDown" = "none"
   readonly hostUp: Array<string> = []
   private readonly slots = new Map<string, Told>()
   private readonly configuration: Configuration
@@ -118,6 +120,10 @@ export class Sandboxes {
           blame("I6", "it was not starting", "starting", this.environment)
         }
         if (this.environment === "starting") this.environment = event.error === undefined ? "started" : "failed"
+        return
+      case "EnvironmentDraining":
+        if (this.environment !== "started") blame("I6", "it was not online", "started", this.environment)
+        this.environment = "draining"
         return
       case "EnvironmentShuttingDown":
         if (this.environment === "shuttingDown") blame("H5", "the shutdown begins twice")
@@ -325,6 +331,9 @@ export class Sandboxes {
     if (told.broken !== undefined && (to === "Acquired" || to === "InSession")) {
       blame("I4", `${id} is broken and goes on: ${move}`, `not to serve after: ${told.broken}`, move)
     }
+    if (to === "Acquired" && this.recycled.has(id)) {
+      blame("P6", `${id} was to be replaced and is handed out`, "ShuttingDown", move)
+    }
     if (
       to === "ShuttingDown" &&
       (from === "Ready" || from === "ExitingSession") &&
@@ -355,6 +364,7 @@ export class Sandboxes {
   /** Why a sandbox that works must be replaced (P6). */
   private recycleReason(told: Told, now: number): string | undefined {
     const { maxLifetime, maxSessions } = this.configuration
+    if (this.recycled.has(told.id)) return "was to be replaced"
     if (maxSessions !== undefined && told.served >= maxSessions) return `has served ${maxSessions} sessions`
     return maxLifetime !== undefined && now - told.bornAt >= maxLifetime ? `is ${now - told.bornAt} ms old` : undefined
   }

@@ -3,7 +3,6 @@ import * as Effect from "effect/Effect"
 import { parseSandboxId } from "./names.ts"
 import type { Step } from "./program.ts"
 import { takesNoTime } from "./strikes.ts"
-import type { Subject } from "./user.ts"
 import type { World } from "./world.ts"
 
 /** How long a shutdown waits for the handlers of events. */
@@ -28,11 +27,23 @@ export const perform = (world: World, step: Step): Effect.Effect<void> => {
         world.isAtRest = world.time.settle()
         if (!world.isAtRest || !world.time.advance(step.millis)) world.log.blame("I7", "something runs in circles")
       })
+    case "Recycle":
+      return recycle(world, step)
+    case "Drain": {
+      const { environment } = world
+      if (environment === undefined) return Effect.void
+      world.action = step
+      const drain = shutdown(world, environment.drain)
+      return Effect.map(world.fork(drain), (fiber) => void world.shutdowns.push(fiber))
+    }
     case "Shutdown": {
       const { environment } = world
       if (environment === undefined) return Effect.void
       world.action = step
-      const one = Effect.map(world.fork(shutdown(world, environment)), (fiber) => void world.shutdowns.push(fiber))
+      const one = Effect.map(
+        world.fork(shutdown(world, environment.shutdown)),
+        (fiber) => void world.shutdowns.push(fiber)
+      )
       return Effect.forEach(Array.from({ length: step.times ?? 1 }), () => one, { discard: true })
     }
     case "InterruptShutdown":
@@ -81,11 +92,32 @@ const kill = (world: World, step: Extract<Step, { readonly _tag: "Kill" }>): Eff
   return Effect.asVoid(world.fork(killed))
 }
 
+/** Has a sandbox replaced, which must be known as long as it has not gone. */
+const recycle = (world: World, step: Extract<Step, { readonly _tag: "Recycle" }>): Effect.Effect<void> => {
+  const { environment, log, sandboxes } = world
+  const there = [...sandboxes.all.values()].filter(
+    ({ status }) => status !== "Offline" && (step.status === undefined || status === step.status)
+  )
+  const one = there[step.which % Math.max(1, there.length)]
+  if (environment === undefined || one === undefined) return Effect.void
+  world.action = { _tag: "Recycle", image: one.image, slot: one.slot }
+  log.count(`recycled: ${one.status}`)
+  // Before it is so: what is ready goes at once.
+  sandboxes.recycled.add(one.id)
+  return Effect.asVoid(
+    world.fork(
+      Effect.catch(environment.recycle(one.id), (error) =>
+        Effect.sync(() => log.blame("P6", error.message, one.status))
+      )
+    )
+  )
+}
+
 /** Shuts the environment down; whoever has waited for that finds nothing left (H5), and all events handled (V2). */
-export const shutdown = (world: World, environment: Subject): Effect.Effect<void> =>
+export const shutdown = (world: World, down: Effect.Effect<void>): Effect.Effect<void> =>
   Effect.suspend(() => {
     world.askShutdown()
-    return Effect.map(environment.shutdown, () => {
+    return Effect.map(down, () => {
       nothingIsUp(world, "when the shutdown returned")
       const queued = world.queued()
       // It waits for handlers, but not for ever.

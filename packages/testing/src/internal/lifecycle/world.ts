@@ -163,7 +163,8 @@ export class World {
     const isOnline = stats.status === "Online"
     const { blamed, dead } = strikes
     const deaths = dead.size + blamed.size
-    this.oracle?.look(action, { now, isOnline, onlineSince: this.onlineSince, users, sandboxes, deaths })
+    const isDraining = stats.status === "Draining"
+    this.oracle?.look(action, { now, isOnline, isDraining, onlineSince: this.onlineSince, users, sandboxes, deaths })
     Rest.look(
       {
         configuration: this.program.configuration,

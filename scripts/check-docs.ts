@@ -79,7 +79,7 @@ writeFileSync(
       noUnusedLocals: false,
       noUnusedParameters: false,
       paths: Object.fromEntries(
-        ["core", "testing", "docker-driver"].flatMap((name) => [
+        ["core", "testing", "docker-driver", "devtools"].flatMap((name) => [
           [`@effect-sandbox/${name}`, [`${up}/packages/${name}/src/index.ts`]],
           [`@effect-sandbox/${name}/*`, [`${up}/packages/${name}/src/*.ts`]]
         ])

@@ -9,7 +9,7 @@ import type { PlatformError } from "effect/PlatformError"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type { JournalError } from "../JournalError.ts"
-import { parse, stringify } from "./eventLines.ts"
+import { encoder as lineEncoder, parse } from "./eventLines.ts"
 import { numbered, numbers, readFully, split, unavailable } from "./journalFiles.ts"
 import type { Store } from "./recorder.ts"
 
@@ -39,6 +39,7 @@ export const open = Effect.fnUntraced(function* (settings: Settings) {
   const { file: path } = settings
   const { directory } = split(path)
   const encoder = new TextEncoder()
+  const stringify = lineEncoder()
   let current: Open | undefined
   /** Where good data ends. */
   let end = 0
@@ -203,7 +204,11 @@ export const open = Effect.fnUntraced(function* (settings: Settings) {
     append: (events) => {
       let rest: Uint8Array | undefined
       return Effect.gen(function* () {
-        rest ??= encoder.encode(events.map((event) => `${stringify(event)}\n`).join(""))
+        if (rest === undefined) {
+          let lines = ""
+          for (const event of events) lines += `${stringify(event)}\n`
+          rest = encoder.encode(lines)
+        }
         while (rest.length > 0) rest = rest.subarray(yield* attempt("write", step(rest)))
       })
     },

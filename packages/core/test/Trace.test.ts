@@ -120,7 +120,7 @@ it.effect("V4 spans bear the type of the error that ended them, and none for an 
       [["string"], [undefined], [undefined]]
     )
     assert.deepStrictEqual(types("session"), ["string", undefined, undefined])
-    const [failed] = spans.filter((span) => span.name === "fails")
+    const failed = spans.find((span) => span.name === "fails")
     assert.isFalse(failed?.attributes.has("sandbox.feature.id"))
   }).pipe(TestEnvironment.run, Effect.provideService(Tracer.Tracer, collecting(spans)))
 })

@@ -54,15 +54,19 @@ export const isClosing = (engine: Engine): boolean => engine.status === "Drainin
 export const closingReason = ({ status }: Engine): string =>
   status === "Draining" ? "the environment is drained" : "the environment shuts down"
 
-/** Publishes an event if anyone listens; with the span of whoever publishes it, when spans are collected. */
+/** Publishes an event if anyone listens. */
 export const emit = (engine: Engine, event: (timestamp: number) => SandboxEvent): void => {
-  if (!engine.hub.isObserved()) return
+  if (engine.hub.isObserved()) publish(engine, event(now(engine)))
+}
+
+/** Publishes an event; with the span of whoever publishes it, when spans are collected. */
+export const publish = (engine: Engine, event: SandboxEvent): void => {
   const fiber = Fiber.getCurrent()
   const span = fiber?.cache.span
   if (fiber === undefined || span === undefined || fiber.getRef(Tracer.Tracer) === Tracer.nativeTracer) {
-    engine.hub.publish(event(now(engine)))
+    engine.hub.publish(event)
   } else {
-    engine.hub.publish({ ...event(now(engine)), trace: { traceId: span.traceId, spanId: span.spanId } })
+    engine.hub.publish({ ...event, trace: { traceId: span.traceId, spanId: span.spanId } })
   }
 }
 

@@ -39,6 +39,7 @@ import {
   isClosing,
   now,
   provide,
+  publish,
   type Restore
 } from "./engine.ts"
 import type { ImagePool } from "./imagePool.ts"
@@ -143,14 +144,20 @@ export class SandboxRuntime {
       to === "Acquired" || (to === "SettingUp" && from === "Acquired") || to === "InSession" || to === "ExitingSession"
     this.pool.counts[from]--
     this.pool.counts[to]++
-    emit(this.engine, (timestamp) => ({
-      _tag: "SandboxStatusChanged",
-      ...this.facts(timestamp),
-      from,
-      to,
-      spentMillis: at - this.since,
-      sessionId: this.session?.id
-    }))
+    // Six times per session, so made without a closure and in one go.
+    if (this.engine.hub.isObserved()) {
+      publish(this.engine, {
+        _tag: "SandboxStatusChanged",
+        environmentId: this.engine.config.id,
+        timestamp: at,
+        sandboxId: this.id,
+        image: this.pool.image,
+        from,
+        to,
+        spentMillis: at - this.since,
+        sessionId: this.session?.id
+      })
+    }
     this.since = at
     if (!this.isInUse) this.engine.settle()
   }

@@ -367,6 +367,42 @@ describe("EventJournal", () => {
     }).pipe(Effect.scoped, Effect.provide(diskLayer))
   )
 
+  /** Reads while the file is written on and rotated just before the reader does that with it, for the n-th time. */
+  const readWhileRotated = (operation: "stat" | "open", time: number) =>
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const file = `${yield* temporary}/events.jsonl`
+      const line = (n: number) => `${JSON.stringify(nth(n))}\n`
+      yield* fs.writeFileString(file, line(0) + line(1))
+      let calls = 0
+      const rotate = Effect.suspend(() =>
+        ++calls === time
+          ? Effect.gen(function* () {
+              yield* fs.writeFileString(file, line(2), { flag: "a" })
+              yield* fs.rename(file, `${file}.000001`)
+              yield* fs.writeFileString(file, line(3))
+            })
+          : Effect.void
+      )
+      const rotating = FileSystem.FileSystem.of({
+        ...fs,
+        stat: (path) => Effect.andThen(operation === "stat" && path === file ? rotate : Effect.void, fs.stat(path)),
+        open: (path, options) =>
+          Effect.andThen(operation === "open" && path === file ? rotate : Effect.void, fs.open(path, options))
+      })
+      return yield* numbersIn(file).pipe(Effect.provideService(FileSystem.FileSystem, rotating))
+    })
+
+  it.effect.each([
+    ["open", 1],
+    ["stat", 1],
+    ["stat", 2]
+  ] as const)("misses nothing when it is rotated before %s number %i of a reader", ([operation, time]) =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(yield* readWhileRotated(operation, time), [0, 1, 2, 3])
+    }).pipe(Effect.provide(live))
+  )
+
   it.live("is followed by a reader that is so slow that files are gone when it gets there", () =>
     Effect.gen(function* () {
       const file = `${yield* temporary}/events.jsonl`

@@ -26,7 +26,9 @@ const killed = (kind: string, file: string, first: number, afterMillis: number) 
       Stream.runForEach((line) => Effect.sync(() => (acknowledged = Number(line)))),
       Effect.forkScoped
     )
-    while (acknowledged === 0) yield* Effect.sleep("1 millis")
+    const hasBegun = Effect.sleep("1 millis").pipe(Effect.repeat({ until: () => acknowledged > 0 }))
+    const ended = Effect.flatMap(handle.exitCode, (code) => Effect.die(`it ended by itself, with ${code}`))
+    yield* Effect.raceFirst(hasBegun, ended)
     yield* Effect.sleep(afterMillis)
     yield* handle.kill({ killSignal: "SIGKILL" }).pipe(Effect.ignore)
     yield* Fiber.join(reading) // what it had still said

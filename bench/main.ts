@@ -9,6 +9,7 @@ import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Context, Effect, Exit, Fiber, Layer, Pool, Scope, Semaphore } from "effect"
 import { heap, isQuick, pair, Report, seconds, time, times } from "./measure.ts"
 import * as NoopDriver from "./NoopDriver.ts"
+import * as observed from "./observed.ts"
 
 class First extends Context.Service<First, { readonly n: number }>()("bench/First") {}
 class Second extends Context.Service<Second, { readonly n: number }>()("bench/Second") {}
@@ -59,13 +60,15 @@ const run = Effect.gen(function* () {
     capacity: "unbounded"
   })
   const observedContext = yield* Layer.build(Handler)
-  const observed = yield* Environment.make({ ...options, id: "observed" }).pipe(Effect.provide(observedContext))
+  const counted = yield* Environment.make({ ...options, id: "observed" }).pipe(Effect.provide(observedContext))
   yield* report.compare(
     "session cycle, one handler / without",
     1.5,
-    yield* pair(rounds, cycle(observed, n), cycle(bare, n))
+    yield* pair(rounds, cycle(counted, n), cycle(bare, n))
   )
   if (handled === 0) return yield* Effect.die(new Error("the handler saw nothing"))
+
+  yield* Effect.scoped(observed.measure(report, quick ? 9 : 31))
 
   const work = Effect.sleep(1)
   const jobs = quick ? 1_000 : 4_000

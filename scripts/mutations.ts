@@ -557,8 +557,8 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "status-event-missing",
     what: "a move is not told",
     file: sandbox,
-    search: "    this.pool.counts[to]++\n    emit(this.engine",
-    replace: '    this.pool.counts[to]++\n    if (to !== "Acquired") emit(this.engine',
+    search: "    if (this.engine.hub.isObserved()) {\n      publish(this.engine, {",
+    replace: '    if (this.engine.hub.isObserved() && to !== "Acquired") {\n      publish(this.engine, {',
     breaks: "I6 V3"
   },
   {

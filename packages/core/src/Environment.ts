@@ -173,7 +173,7 @@ const facade = <F>(runtime: environmentRuntime.EnvironmentRuntime): Environment<
   const open = (options: SessionOptions, restore: Restore) =>
     Effect.withFiber<SessionRuntime, AcquireError | Feature.Error<F>>((fiber) => {
       if (!span.isTraced(fiber)) return acquire(options, restore)
-      const attributes = { "environment.id": runtime.config.id }
+      const attributes = { "sandbox.environment.id": runtime.config.id }
       return Effect.flatMap(Effect.makeSpan("session", { attributes }), (whole) => {
         const acquired = span.around(acquire(options, restore), "session.acquire", () => attributes)
         return Effect.onExit(span.below(whole, acquired), (exit) =>

@@ -17,7 +17,6 @@
  * // Lab.layer.pipe(Layer.provideMerge(Printer), Layer.provide(driver))
  * ```
  */
-import type * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -27,6 +26,7 @@ import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Tracer from "effect/Tracer"
 import type { EnvironmentControl, HandlerStats } from "./EnvironmentControl.ts"
 import type { SandboxEvent } from "./SandboxEvent.ts"
 
@@ -105,11 +105,10 @@ const makeHub = Effect.sync(() => {
   const environments = new Set<EnvironmentControl>()
 
   const subscribe = Effect.fnUntraced(function* (options: Options) {
-    const capacity = options.capacity ?? defaultCapacity
-    const queue =
-      capacity === "unbounded"
-        ? yield* Queue.unbounded<SandboxEvent, Cause.Done>()
-        : yield* Queue.dropping<SandboxEvent, Cause.Done>(capacity)
+    const capacity = options.capacity === "unbounded" ? Infinity : (options.capacity ?? defaultCapacity)
+    // The queue only wakes the worker, once per batch: it costs more per event than metrics need to handle one.
+    const wake = yield* Queue.dropping<void>(1)
+    let waiting: Array<SandboxEvent> = []
     const idle = Latch.makeUnsafe(true)
     let pending = 0
     let handled = 0
@@ -117,12 +116,13 @@ const makeHub = Effect.sync(() => {
     let failed = 0
     const subscriber: Subscriber = {
       offer: (event) => {
-        if (Queue.offerUnsafe(queue, event)) {
-          pending++
-          idle.closeUnsafe()
-        } else {
+        if (waiting.length >= capacity) {
           dropped++
+          return
         }
+        waiting.push(event)
+        if (waiting.length === 1) Queue.offerUnsafe(wake, undefined)
+        if (++pending === 1) idle.closeUnsafe()
       },
       stats: () => ({ name: options.name, handled, dropped, failed, queued: pending }),
       idle: () => pending === 0,
@@ -162,11 +162,18 @@ const makeHub = Effect.sync(() => {
             counted(batch.length, `${batch.length} events`, () => options.handleAll(batch))
         : (batch: ReadonlyArray<SandboxEvent>) =>
             Effect.forEach(batch, (event) => counted(1, event._tag, () => options.handle(event)), { discard: true })
-    const worker = yield* Queue.takeAll(queue).pipe(
-      Effect.flatMap(handleAll),
+    const takeAll = Effect.suspend(() => {
+      const batch = waiting
+      waiting = []
+      return handleAll(batch)
+    })
+    const worker = yield* Queue.take(wake).pipe(
+      Effect.andThen(takeAll),
       Effect.forever,
       Effect.ignoreCause,
       Effect.provideService(CurrentSubscriber, subscriber),
+      // The span in which the layer was made has nothing to do with what is handled.
+      Effect.updateContext((context: Context.Context<never>) => Context.omit(Tracer.ParentSpan)(context)),
       Effect.forkDetach({ startImmediately: true }) // ended by the finalizer below, after it was drained
     )
     yield* Effect.acquireRelease(
@@ -179,7 +186,6 @@ const makeHub = Effect.sync(() => {
           const drainTimeout = options.drainTimeout ?? "10 seconds"
           yield* Effect.timeoutOption(subscriber.awaitIdle, drainTimeout)
           const left = pending
-          yield* Queue.shutdown(queue)
           yield* Effect.timeoutOption(Fiber.interrupt(worker), drainTimeout) // it may be in an uninterruptible region
           if (dropped > 0) {
             yield* Effect.logWarning(`Event handler ${options.name} was too slow: ${dropped} events were dropped`)

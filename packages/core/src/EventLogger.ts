@@ -22,6 +22,7 @@ import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
+import * as Tracer from "effect/Tracer"
 import * as EventHandler from "./EventHandler.ts"
 import type { SandboxId, SessionId } from "./Id.ts"
 import { InvalidConfigurationError } from "./SandboxError.ts"
@@ -41,6 +42,12 @@ export interface Options {
   readonly colors?: boolean | "auto" | undefined
   /** How often a line with counts is written, whatever the filters. Default: never. */
   readonly statsInterval?: Duration.Input | undefined
+  /**
+   * Whether ids are added to log records as annotations, for exporters: `sandbox.environment.id`, `sandbox.id`,
+   * `sandbox.image`, `sandbox.session.id`, `sandbox.feature.id`, `sandbox.event` and `error.type`. On a terminal
+   * Effect's loggers print them below each line. Default: false.
+   */
+  readonly annotate?: boolean | undefined
   /** Where lines go. Default: the log, at level `Info`, or `Warn` for events that carry an error. */
   readonly write?: ((line: string) => Effect.Effect<void>) | undefined
 }
@@ -109,10 +116,30 @@ const make = Effect.fnUntraced(function* (options: Options) {
     if (options.errorsOnly === true && error === undefined) return Effect.void
     if (kinds !== undefined && !kinds.has(event._tag)) return Effect.void
     if (matches !== undefined && !matches.test(format(event))) return Effect.void
-    return log(format(event, { colors }), error !== undefined)
+    const line = log(format(event, { colors }), error !== undefined)
+    const annotated = options.annotate === true ? Effect.annotateLogs(line, annotations(event)) : line
+    return event.trace === undefined
+      ? annotated
+      : Effect.withParentSpan(annotated, Tracer.externalSpan({ ...event.trace, sampled: true }))
   }
   return { name: "EventLogger", handle }
 })
+
+/** The names of things, as spans call them too. */
+const annotations = (event: SandboxEvent.SandboxEvent): Record<string, string> => {
+  const all = {
+    "sandbox.event": event._tag,
+    "sandbox.environment.id": event.environmentId,
+    "sandbox.id": "sandboxId" in event ? event.sandboxId : undefined,
+    "sandbox.image": "image" in event ? event.image : undefined,
+    "sandbox.session.id": "sessionId" in event ? event.sessionId : undefined,
+    "sandbox.feature.id": "featureId" in event ? event.featureId : undefined,
+    "error.type": errorOf(event)?.tag
+  }
+  const told: Record<string, string> = {}
+  for (const [name, value] of Object.entries(all)) if (value !== undefined) told[name] = value
+  return told
+}
 
 /** The options that can be wrong, checked; every problem with its path. */
 const check = (

@@ -1,9 +1,11 @@
 /**
  * A handler that keeps Effect `Metric`s about environments, for whatever exporter the program uses.
  *
- * Series are labelled with `environment`, and where it applies with `image`, `feature`, `activity`, `status`, `error`,
- * `event` and `outcome`; never with ids of sandboxes or sessions. Of names that users choose (images, activities,
- * errors) only the first few hundred get series of their own; the rest share the label `"other"`.
+ * Series are labelled with `environment`, and where it applies with `image`, `feature`, `activity`, `status`,
+ * `error.type` (as OpenTelemetry calls it; `error_type` in Prometheus), `event` and `outcome`; never with ids of
+ * sandboxes or sessions. Of names that users choose (images, activities, errors) only the first few hundred get series
+ * of their own; the rest share the label `"other"`. Names are those of Prometheus, and the attribute `unit`, which
+ * Effect's exporters read, tells OpenTelemetry the unit.
  *
  * ```ts
  * import { Effect, Layer, Metric } from "effect"
@@ -26,64 +28,77 @@ import type { EnvironmentId, SandboxId } from "./Id.ts"
 import type { ErrorInfo, SandboxEvent } from "./SandboxEvent.ts"
 import type { SandboxStatus } from "./SandboxStatus.ts"
 
-/** Sandboxes that began to start. Labels: environment, image. */
-export const sandboxesCreated = Metric.counter("effect_sandbox_sandboxes_created_total", {
-  description: "Sandboxes that began to start",
-  incremental: true
-})
+const counter = (name: string, unit: string, description: string) =>
+  Metric.counter(name, { description, incremental: true, attributes: { unit } })
 
-/** Sandboxes that went offline. Labels: environment, image. */
-export const sandboxesDestroyed = Metric.counter("effect_sandbox_sandboxes_destroyed_total", {
-  description: "Sandboxes that went offline",
-  incremental: true
-})
-
-/** Sessions that are over, also those that failed to start. Labels: environment, image, outcome. */
-export const sessions = Metric.counter("effect_sandbox_sessions_total", {
-  description: "Sessions that are over",
-  incremental: true
-})
-
-/** Activities that are over. Labels: environment, image, feature (if one's own), activity, outcome. */
-export const activities = Metric.counter("effect_sandbox_activities_total", {
-  description: "Activities that are over",
-  incremental: true
-})
-
-/**
- * Events that carry an error. One error may be told by several events, so count one kind of `event`.
- * Labels: environment, image (if any), event, error.
- */
-export const errors = Metric.counter("effect_sandbox_errors_total", {
-  description: "Events that carry an error",
-  incremental: true
-})
-
-/** Sandboxes that have a status now. Labels: environment, image, status. */
-export const sandboxes = Metric.gauge("effect_sandbox_sandboxes", { description: "Sandboxes by status" })
-
-/** Sandboxes created − destroyed − live: 0, or sandboxes (or their events) were lost. Label: environment. */
-export const ledger = Metric.gauge("effect_sandbox_ledger", {
-  description: "Sandboxes created minus destroyed minus live; must be 0"
-})
-
-/** Images that are in an outage now. Labels: environment, image. */
-export const outages = Metric.gauge("effect_sandbox_outages", { description: "Outages that last" })
+// Without a unit Effect's OTLP exporter says "1", a ratio, and collectors then add `_ratio` to the names of gauges.
+const gauge = (name: string, unit: string, description: string) =>
+  Metric.gauge(name, { description, attributes: { unit } })
 
 /** From milliseconds to an hour. */
 const boundaries = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600]
 
-const seconds = (name: string, description: string) => Metric.histogram(name, { description, boundaries })
+const histogram = (name: string, unit: string, description: string) =>
+  Metric.histogram(name, { description, boundaries, attributes: { unit } })
+
+const seconds = (name: string, description: string) => histogram(name, "s", description)
+
+/** Sandboxes that began to start. Labels: environment, image. */
+export const sandboxesCreated = counter(
+  "effect_sandbox_sandboxes_created_total",
+  "{sandbox}",
+  "Sandboxes that began to start"
+)
+
+/** Sandboxes that went offline. Labels: environment, image. */
+export const sandboxesDestroyed = counter(
+  "effect_sandbox_sandboxes_destroyed_total",
+  "{sandbox}",
+  "Sandboxes that went offline"
+)
+
+/** Sessions that are over, also those that failed to start. Labels: environment, image, outcome. */
+export const sessions = counter("effect_sandbox_sessions_total", "{session}", "Sessions that are over")
+
+/** Activities that are over. Labels: environment, image, feature (if one's own), activity, outcome. */
+export const activities = counter("effect_sandbox_activities_total", "{activity}", "Activities that are over")
+
+/**
+ * Events that carry an error. One error may be told by several events, so count one kind of `event`.
+ * Labels: environment, image (if any), event, error.type.
+ */
+export const errors = counter("effect_sandbox_errors_total", "{error}", "Events that carry an error")
+
+/** What was asked for from outside the program, such as in a dashboard. Labels: environment, action. */
+export const actions = counter("effect_sandbox_actions_total", "{action}", "Actions that were asked for from outside")
+
+/** Sandboxes that have a status now. Labels: environment, image, status. */
+export const sandboxes = gauge("effect_sandbox_sandboxes", "{sandbox}", "Sandboxes by status")
+
+/** Sandboxes created − destroyed − live: 0, or sandboxes (or their events) were lost. Label: environment. */
+export const ledger = gauge(
+  "effect_sandbox_ledger",
+  "{sandbox}",
+  "Sandboxes created minus destroyed minus live; must be 0"
+)
+
+/** Images that are in an outage now. Labels: environment, image. */
+export const outages = gauge("effect_sandbox_outages", "{outage}", "Outages that last")
+
+/** How long outages lasted that are over. Labels: environment, image. */
+export const outageDuration = seconds("effect_sandbox_outage_seconds", "Duration of outages that are over")
 
 /** How long sandboxes took to come up. Labels: environment, image, outcome. */
 export const sandboxStart = seconds("effect_sandbox_sandbox_start_seconds", "Time to bring a sandbox up")
 
-/** How long callers waited for a sandbox before their session was set up. Labels: environment, image. */
+/**
+ * How long callers waited for a sandbox before their session was set up, or until they were told that there is none.
+ * Labels: environment, image, outcome (`"ok"`: they got one).
+ */
 export const sessionAcquireWait = seconds(
   "effect_sandbox_session_acquire_wait_seconds",
   "Time that callers waited for a sandbox"
 )
-
 /** How long callers then waited for the session. Labels: environment, image, outcome. */
 export const sessionSetUp = seconds("effect_sandbox_session_setup_seconds", "Time to set a session up")
 
@@ -114,6 +129,12 @@ export const featureSessionTeardown = seconds(
 /** How long activities took. Labels: environment, image, feature (if one's own), activity, outcome. */
 export const activityDuration = seconds("effect_sandbox_activity_seconds", "Duration of activities")
 
+/**
+ * How long rounds of housekeeping took: of an environment, a sandbox (image), or a feature. Labels: environment, image
+ * (if any), feature (if any), outcome.
+ */
+export const housekeeping = seconds("effect_sandbox_housekeeping_seconds", "Duration of rounds of housekeeping")
+
 /** How something ended, as a label. */
 export type Outcome = "ok" | "state_error" | "user_error" | "interrupted"
 
@@ -129,19 +150,169 @@ const interruptions: ReadonlySet<string> = new Set(["Interrupted", "EnvironmentC
 
 type Labels = { readonly [label: string]: string | undefined }
 
-/** The series of one metric, made once for each set of labels. */
-const seriesOf = <State>(metric: Metric.Metric<number, State>) => {
-  const known = new Map<string, Metric.Metric<number, State>>()
-  return (labels: Labels): Metric.Metric<number, State> => {
-    const key = Object.values(labels).join("\u0000")
-    let series = known.get(key)
-    if (series === undefined) {
-      const attributes: Record<string, string> = {}
-      for (const [label, value] of Object.entries(labels)) if (value !== undefined) attributes[label] = value
-      series = Metric.withAttributes(metric, attributes)
-      known.set(key, series)
+/** What a metric is to be changed by, until a whole batch of events was looked at: one update instead of hundreds. */
+class Tally {
+  private readonly metric: Metric.Metric<number, unknown>
+  private readonly touched: Array<Tally>
+  private by = 0
+  private isTouched = false
+
+  constructor(metric: Metric.Metric<number, unknown>, touched: Array<Tally>) {
+    this.metric = metric
+    this.touched = touched
+  }
+
+  add(by: number): void {
+    this.by += by
+    if (this.isTouched) return
+    this.isTouched = true
+    this.touched.push(this)
+  }
+
+  /** Gauges are changed by differences, so that several handlers and environments add up. */
+  flush(context: Context.Context<never>): void {
+    this.metric.modifyUnsafe(this.by, context)
+    this.by = 0
+    this.isTouched = false
+  }
+}
+
+/** A series of durations. */
+class Times {
+  private readonly metric: Metric.Metric<number, unknown>
+  private readonly context: Context.Context<never>
+
+  constructor(metric: Metric.Metric<number, unknown>, context: Context.Context<never>) {
+    this.metric = metric
+    this.context = context
+  }
+
+  add(millis: number): void {
+    this.metric.updateUnsafe(millis / 1000, this.context)
+  }
+}
+
+/**
+ * Makes the series of metrics. Each is a metric of its own with the same name, not a `Metric.withAttributes`: many of
+ * those share one metric, which works out its key anew whenever another of them was used in between.
+ */
+class Book {
+  private readonly context: Context.Context<never>
+  private readonly touched: Array<Tally> = []
+
+  constructor(context: Context.Context<never>) {
+    this.context = context
+  }
+
+  counter(of: Metric.Counter<number>, labels: Labels): Tally {
+    const { description, id } = of
+    return new Tally(Metric.counter(id, { description, incremental: true, attributes: all(of, labels) }), this.touched)
+  }
+
+  gauge(of: Metric.Gauge<number>, labels: Labels): Tally {
+    const { description, id } = of
+    return new Tally(Metric.gauge(id, { description, attributes: all(of, labels) }), this.touched)
+  }
+
+  times(of: Metric.Histogram<number>, labels: Labels): Times {
+    const { description, id } = of
+    return new Times(Metric.histogram(id, { description, boundaries, attributes: all(of, labels) }), this.context)
+  }
+
+  flush(): void {
+    for (const tally of this.touched) tally.flush(this.context)
+    this.touched.length = 0
+  }
+}
+
+/** A metric's own attributes, and the labels that have a value. */
+const all = (of: { readonly attributes: Metric.Metric.AttributeSet | undefined }, labels: Labels) => {
+  const attributes: Record<string, string> = { ...of.attributes }
+  for (const [label, value] of Object.entries(labels)) if (value !== undefined) attributes[label] = value
+  return attributes
+}
+
+/** Makes something once for each key. */
+const once = <K, A>(make: (key: K) => A): ((key: K) => A) => {
+  const known = new Map<K, A>()
+  return (key) => {
+    let made = known.get(key)
+    if (made === undefined) {
+      made = make(key)
+      known.set(key, made)
     }
-    return series
+    return made
+  }
+}
+
+/** The series of an image in an environment, or of the environment when there is no image. */
+class Place {
+  readonly environment: EnvironmentId
+  readonly created: Tally
+  readonly destroyed: Tally
+  readonly ledger: Tally
+  readonly outages: Tally
+  readonly outageDuration: Times
+  readonly sandboxes: (status: SandboxStatus) => Tally
+  readonly error: (event: string) => (type: string) => Tally
+  readonly action: (action: string) => Tally
+  readonly ended: (outcome: Outcome) => Endings
+
+  constructor(book: Book, environment: EnvironmentId, image: string | undefined) {
+    const labels = { environment, image }
+    this.environment = environment
+    this.created = book.counter(sandboxesCreated, labels)
+    this.destroyed = book.counter(sandboxesDestroyed, labels)
+    this.ledger = book.gauge(ledger, { environment })
+    this.outages = book.gauge(outages, labels)
+    this.outageDuration = book.times(outageDuration, labels)
+    this.sandboxes = once((status) => book.gauge(sandboxes, { ...labels, status }))
+    this.error = once((event) => once((type) => book.counter(errors, { ...labels, event, "error.type": type })))
+    this.action = once((action) => book.counter(actions, { environment, action }))
+    this.ended = once((how) => new Endings(book, { ...labels, outcome: how }))
+  }
+}
+
+/** The series of what ended in one way in one place. */
+class Endings {
+  readonly sandboxStart: Times
+  readonly sessions: Tally
+  readonly sessionAcquireWait: Times
+  readonly sessionSetUp: Times
+  readonly sessionLifetime: Times
+  readonly sessionTeardown: Times
+  /** Without a feature: what the sandbox or the environment does itself. */
+  readonly by: (feature: string | undefined) => Doings
+
+  constructor(book: Book, labels: Labels) {
+    this.sandboxStart = book.times(sandboxStart, labels)
+    this.sessions = book.counter(sessions, labels)
+    this.sessionAcquireWait = book.times(sessionAcquireWait, labels)
+    this.sessionSetUp = book.times(sessionSetUp, labels)
+    this.sessionLifetime = book.times(sessionLifetime, labels)
+    this.sessionTeardown = book.times(sessionTeardown, labels)
+    this.by = once((feature) => new Doings(book, { ...labels, feature }))
+  }
+}
+
+class Doings {
+  readonly FeatureSetUp: Times
+  readonly FeatureTornDown: Times
+  readonly FeatureSessionSetUp: Times
+  readonly FeatureSessionTornDown: Times
+  readonly housekeeping: Times
+  readonly activity: (name: string) => { readonly count: Tally; readonly times: Times }
+
+  constructor(book: Book, labels: Labels) {
+    this.FeatureSetUp = book.times(featureSetUp, labels)
+    this.FeatureTornDown = book.times(featureTeardown, labels)
+    this.FeatureSessionSetUp = book.times(featureSessionSetUp, labels)
+    this.FeatureSessionTornDown = book.times(featureSessionTeardown, labels)
+    this.housekeeping = book.times(housekeeping, labels)
+    this.activity = once((activity) => ({
+      count: book.counter(activities, { ...labels, activity }),
+      times: book.times(activityDuration, { ...labels, activity })
+    }))
   }
 }
 
@@ -156,161 +327,161 @@ const firstOf = (max: number): ((name: string) => string) => {
   }
 }
 
-interface Place {
-  readonly environment: EnvironmentId
-  readonly image: string
+interface Live {
+  readonly place: Place
+  status: SandboxStatus
 }
 
-/** Gauges are changed by differences, so that several handlers and environments add up. */
 class Recorder {
-  private readonly context: Context.Context<never>
+  private readonly book: Book
   private readonly image = firstOf(200)
   private readonly activity = firstOf(200)
-  private readonly errorTag = firstOf(200)
-  private readonly created = seriesOf(sandboxesCreated)
-  private readonly destroyed = seriesOf(sandboxesDestroyed)
-  private readonly sessions = seriesOf(sessions)
-  private readonly activities = seriesOf(activities)
-  private readonly errors = seriesOf(errors)
-  private readonly sandboxes = seriesOf(sandboxes)
-  private readonly ledger = seriesOf(ledger)
-  private readonly outages = seriesOf(outages)
-  private readonly sandboxStart = seriesOf(sandboxStart)
-  private readonly sessionAcquireWait = seriesOf(sessionAcquireWait)
-  private readonly sessionSetUp = seriesOf(sessionSetUp)
-  private readonly sessionLifetime = seriesOf(sessionLifetime)
-  private readonly sessionTeardown = seriesOf(sessionTeardown)
-  private readonly features = {
-    FeatureSetUp: seriesOf(featureSetUp),
-    FeatureTornDown: seriesOf(featureTeardown),
-    FeatureSessionSetUp: seriesOf(featureSessionSetUp),
-    FeatureSessionTornDown: seriesOf(featureSessionTeardown)
-  }
-  private readonly activityDuration = seriesOf(activityDuration)
-  private readonly live = new Map<SandboxId, Place & { readonly status: SandboxStatus }>()
+  private readonly errorType = firstOf(200)
+  private readonly places: (environment: EnvironmentId) => (image: string | undefined) => Place
+  private readonly live = new Map<SandboxId, Live>()
   private readonly lasting = new Map<string, Place>()
 
   constructor(context: Context.Context<never>) {
-    this.context = context
+    this.book = new Book(context)
+    this.places = once((environment) => once((image) => new Place(this.book, environment, image)))
   }
 
-  add(event: SandboxEvent): void {
-    const environment = event.environmentId
-    const image = "image" in event && event.image !== undefined ? this.image(event.image) : undefined
+  addAll(events: ReadonlyArray<SandboxEvent>): void {
+    for (const event of events) this.add(event)
+    this.book.flush()
+  }
+
+  private add(event: SandboxEvent): void {
+    const place = this.placeOf(event)
     const error = "error" in event ? event.error : undefined
-    const ended = outcome(error)
-    if (error !== undefined && ended !== "interrupted") {
-      this.count(this.errors({ environment, image, event: event._tag, error: this.errorTag(error.tag) }))
-    }
+    const how = outcome(error)
+    if (error !== undefined && how !== "interrupted") place.error(event._tag)(this.errorType(error.tag)).add(1)
     switch (event._tag) {
       case "EnvironmentStarting":
-        this.shift(this.ledger({ environment }), 0) // shown from the beginning
+        place.ledger.add(0) // shown from the beginning
         return
       case "EnvironmentShutDown":
-        this.forget(environment)
+        this.forget(event.environmentId)
         return
       case "ImageOutageStarted":
+        this.outage(event.image, place, true)
+        return
       case "ImageOutageEnded":
-        this.outage(environment, event.image, event._tag === "ImageOutageStarted")
+        this.outage(event.image, place, false)
+        place.outageDuration.add(event.durationMillis)
+        return
+      case "AcquireFailed":
+        place.ended(how).sessionAcquireWait.add(event.waitedMillis)
+        return
+      case "ActionRequested":
+        place.action(event.action).add(1)
         return
       case "SandboxStarted":
-        this.observe(this.sandboxStart({ environment, image, outcome: ended }), event.durationMillis)
+        place.ended(how).sandboxStart.add(event.durationMillis)
         return
       case "SandboxStatusChanged":
-        this.move(event.sandboxId, { environment, image: this.image(event.image), status: event.to }, event.from)
+        this.move(event.sandboxId, place, event.from, event.to)
         return
       case "SessionStarted":
-        this.observe(this.sessionAcquireWait({ environment, image }), event.waitedMillis)
-        this.observe(this.sessionSetUp({ environment, image, outcome: ended }), event.durationMillis)
-        if (error !== undefined) this.count(this.sessions({ environment, image, outcome: ended }))
+        place.ended("ok").sessionAcquireWait.add(event.waitedMillis)
+        place.ended(how).sessionSetUp.add(event.durationMillis)
+        if (error !== undefined) place.ended(how).sessions.add(1)
         return
-      case "SessionEnded":
-        this.count(this.sessions({ environment, image, outcome: ended }))
-        this.observe(this.sessionLifetime({ environment, image, outcome: ended }), event.lifetimeMillis)
-        this.observe(this.sessionTeardown({ environment, image, outcome: ended }), event.durationMillis)
+      case "SessionEnded": {
+        const ended = place.ended(how)
+        ended.sessions.add(1)
+        ended.sessionLifetime.add(event.lifetimeMillis)
+        ended.sessionTeardown.add(event.durationMillis)
         return
+      }
       case "SandboxActivity":
       case "FeatureActivity": {
         const feature = event._tag === "FeatureActivity" ? event.featureId : undefined
-        const labels = { environment, image, feature, activity: this.activity(event.name), outcome: ended }
-        this.count(this.activities(labels))
-        this.observe(this.activityDuration(labels), event.durationMillis)
+        const activity = place.ended(how).by(feature).activity(this.activity(event.name))
+        activity.count.add(1)
+        activity.times.add(event.durationMillis)
         return
       }
       case "FeatureSetUp":
       case "FeatureTornDown":
       case "FeatureSessionSetUp":
-      case "FeatureSessionTornDown": {
-        const labels = { environment, image, feature: event.featureId, outcome: ended }
-        this.observe(this.features[event._tag](labels), event.durationMillis)
+      case "FeatureSessionTornDown":
+        place.ended(how).by(event.featureId)[event._tag].add(event.durationMillis)
         return
-      }
+      case "EnvironmentHousekeepingDone":
+      case "SandboxHousekeepingDone":
+        place.ended(how).by(undefined).housekeeping.add(event.durationMillis)
+        return
+      case "FeatureHousekeepingDone":
+        place.ended(how).by(event.featureId).housekeeping.add(event.durationMillis)
+        return
       case "SandboxShutDown": // told by the move to offline
       case "EnvironmentStarted":
-      case "EnvironmentHousekeepingDone":
+      case "EnvironmentDraining":
       case "EnvironmentShuttingDown":
-      case "SandboxHousekeepingDone":
-      case "FeatureHousekeepingDone":
         return
     }
+  }
+
+  private placeOf(event: SandboxEvent): Place {
+    const live = "sandboxId" in event && event.sandboxId !== undefined ? this.live.get(event.sandboxId) : undefined
+    if (live !== undefined) return live.place
+    const image = "image" in event && event.image !== undefined ? this.image(event.image) : undefined
+    return this.places(event.environmentId)(image)
   }
 
   /** The sandboxes and outages that are still there when nothing more will be heard of them. */
-  forget(environment?: EnvironmentId): void {
-    for (const [id, sandbox] of this.live) {
-      if (environment === undefined || sandbox.environment === environment) this.setStatus(id, undefined)
+  private forget(environment?: EnvironmentId): void {
+    for (const [id, { place }] of this.live) {
+      if (environment === undefined || place.environment === environment) this.setStatus(id, place, undefined)
     }
-    for (const { environment: of, image } of this.lasting.values()) {
-      if (environment === undefined || of === environment) this.outage(of, image, false)
+    for (const [key, place] of this.lasting) {
+      if (environment !== undefined && place.environment !== environment) continue
+      this.lasting.delete(key)
+      place.outages.add(-1)
     }
   }
 
-  private move(id: SandboxId, to: Place & { readonly status: SandboxStatus }, from: SandboxStatus): void {
-    const { environment, image } = to
+  /** Nothing more will be heard of anything. */
+  forgetAll(): void {
+    this.forget()
+    this.book.flush()
+  }
+
+  private move(id: SandboxId, place: Place, from: SandboxStatus, to: SandboxStatus): void {
     if (from === "Created") {
-      this.count(this.created({ environment, image }))
-      this.shift(this.ledger({ environment }), 1)
+      place.created.add(1)
+      place.ledger.add(1)
     }
-    if (to.status === "Offline") {
-      this.count(this.destroyed({ environment, image }))
-      this.shift(this.ledger({ environment }), -1)
+    if (to === "Offline") {
+      place.destroyed.add(1)
+      place.ledger.add(-1)
     }
-    this.setStatus(id, to.status === "Offline" ? undefined : to)
+    this.setStatus(id, place, to === "Offline" ? undefined : to)
   }
 
   /** Where a sandbox was is known from the event before, which keeps the gauges right when one was dropped. */
-  private setStatus(id: SandboxId, now: (Place & { readonly status: SandboxStatus }) | undefined): void {
-    const before = this.live.get(id)
-    if (before !== undefined) {
-      this.shift(this.sandboxes({ ...before }), -1)
-      this.shift(this.ledger({ environment: before.environment }), 1)
+  private setStatus(id: SandboxId, place: Place, status: SandboxStatus | undefined): void {
+    const live = this.live.get(id)
+    if (live !== undefined) place.sandboxes(live.status).add(-1)
+    if (status !== undefined) place.sandboxes(status).add(1)
+    if (live === undefined && status !== undefined) {
+      this.live.set(id, { place, status })
+      place.ledger.add(-1)
+    } else if (live !== undefined && status === undefined) {
       this.live.delete(id)
-    }
-    if (now !== undefined) {
-      this.shift(this.sandboxes({ ...now }), 1)
-      this.shift(this.ledger({ environment: now.environment }), -1)
-      this.live.set(id, now)
+      place.ledger.add(1)
+    } else if (live !== undefined && status !== undefined) {
+      live.status = status
     }
   }
 
-  private outage(environment: EnvironmentId, image: string, lasts: boolean): void {
-    const key = `${environment}\u0000${image}`
+  private outage(image: string, place: Place, lasts: boolean): void {
+    const key = `${place.environment}\u0000${image}`
     if (this.lasting.has(key) === lasts) return
-    if (lasts) this.lasting.set(key, { environment, image })
+    if (lasts) this.lasting.set(key, place)
     else this.lasting.delete(key)
-    this.shift(this.outages({ environment, image: this.image(image) }), lasts ? 1 : -1)
-  }
-
-  private count<State>(series: Metric.Metric<number, State>): void {
-    series.updateUnsafe(1, this.context)
-  }
-
-  private shift<State>(series: Metric.Metric<number, State>, by: number): void {
-    series.modifyUnsafe(by, this.context)
-  }
-
-  private observe<State>(series: Metric.Metric<number, State>, millis: number): void {
-    series.updateUnsafe(millis / 1000, this.context)
+    place.outages.add(lasts ? 1 : -1)
   }
 }
 
@@ -319,7 +490,10 @@ export const layer: Layer.Layer<EventHandler.EventHub> = EventHandler.layerEffec
   Effect.gen(function* () {
     const recorder = new Recorder(yield* Effect.context<never>())
     // Events that were dropped must not leave sandboxes behind in the gauges.
-    yield* Effect.addFinalizer(() => Effect.sync(() => recorder.forget()))
-    return { name: "EventMetrics", handle: (event: SandboxEvent) => Effect.sync(() => recorder.add(event)) }
+    yield* Effect.addFinalizer(() => Effect.sync(() => recorder.forgetAll()))
+    return {
+      name: "EventMetrics",
+      handleAll: (events: ReadonlyArray<SandboxEvent>) => Effect.sync(() => recorder.addAll(events))
+    }
   })
 )

@@ -19,7 +19,11 @@ export const ErrorInfo = Schema.Struct({
 })
 export type ErrorInfo = typeof ErrorInfo.Type
 
-const environment = { environmentId: EnvironmentId, timestamp: Schema.Finite }
+/** The span in which something happened, when spans are collected: where to find it in a trace. */
+export const Trace = Schema.Struct({ traceId: Schema.String, spanId: Schema.String })
+export type Trace = typeof Trace.Type
+
+const environment = { environmentId: EnvironmentId, timestamp: Schema.Finite, trace: Schema.optional(Trace) }
 const sandbox = { ...environment, sandboxId: SandboxId, image: ImageId }
 const session = { ...sandbox, sessionId: SessionId }
 const feature = {

@@ -458,7 +458,7 @@ it.effect("V4 the span of an activity names its session, also when a feature des
       { id: "s1" },
       Effect.flatMap(Greeter, (greeter) => greeter.greet)
     ).pipe(recordSpans(spans))
-    assert.strictEqual(spans.find(({ name }) => name === "greet")?.attributes.get("session.id"), "s1")
+    assert.strictEqual(spans.find(({ name }) => name === "greet")?.attributes.get("sandbox.session.id"), "s1")
   }).pipe(Effect.provide(labWith(noHandler)))
 )
 
@@ -500,6 +500,27 @@ for (const [how, handle] of raising) {
     })
   )
 }
+
+it.effect("L24 no handler runs inside of publishing, whether it waits for events or is at work", () => {
+  const seen: Array<number> = []
+  const Handler = EventHandler.layer({
+    name: "handler",
+    handle: ({ timestamp }) => Effect.sync(() => seen.push(timestamp))
+  })
+  return Effect.gen(function* () {
+    const hub = yield* EventHandler.EventHub
+    const { cases } = SandboxEvent.SandboxEvent
+    const publish = (timestamp: number) =>
+      hub.publish(cases.EnvironmentStarting.make({ environmentId: EnvironmentId.make("env"), timestamp }))
+    for (const first of [1, 4]) {
+      const before = [...seen]
+      for (const timestamp of [first, first + 1, first + 2]) publish(timestamp)
+      assert.deepStrictEqual(seen, before)
+      yield* hub.drain
+      assert.deepStrictEqual(seen, [...before, first, first + 1, first + 2])
+    }
+  }).pipe(Effect.provide(Handler))
+})
 
 it.effect("L24 a slow handler delays nobody", () =>
   Effect.gen(function* () {

@@ -1,4 +1,13 @@
-import { Environment, EnvironmentId, Feature, ImageId, Sandbox, SandboxEvent, SandboxId } from "@effect-sandbox/core"
+import {
+  Environment,
+  EnvironmentId,
+  Feature,
+  FeatureId,
+  ImageId,
+  Sandbox,
+  SandboxEvent,
+  SandboxId
+} from "@effect-sandbox/core"
 import { EventHub } from "@effect-sandbox/core/EventHandler"
 import * as EventMetrics from "@effect-sandbox/core/EventMetrics"
 import { Faults, SimDriver } from "@effect-sandbox/testing"
@@ -30,7 +39,10 @@ const read = (metric: { readonly id: string }) =>
     const series: Record<string, number> = {}
     for (const one of snapshot) {
       if (one.id !== metric.id) continue
-      const labels = Object.entries(one.attributes ?? {}).map(([label, value]) => `${label}=${value}`)
+      const labels = Object.entries(one.attributes ?? {})
+        .filter(([label]) => label !== "unit")
+        .toSorted(([one], [two]) => Number(one === "outcome") - Number(two === "outcome"))
+        .map(([label, value]) => `${label}=${value}`)
       const value =
         one.type === "Counter" || one.type === "Histogram"
           ? Number(one.state.count)
@@ -80,11 +92,13 @@ it.effect("V4 counts sandboxes, sessions and activities, and times them", () =>
     }
     assert.deepStrictEqual(yield* read(EventMetrics.activities), activities)
     assert.deepStrictEqual(yield* read(EventMetrics.activityDuration), activities)
-    assert.deepStrictEqual(yield* read(EventMetrics.errors), { [`${place},event=SandboxActivity,error=string`]: 1 })
+    assert.deepStrictEqual(yield* read(EventMetrics.errors), {
+      [`${place},event=SandboxActivity,error.type=string`]: 1
+    })
     for (const metric of [EventMetrics.sandboxStart, EventMetrics.sessionSetUp, EventMetrics.sessionTeardown]) {
       assert.deepStrictEqual(yield* read(metric), { [`${place},outcome=ok`]: 1 }, metric.id)
     }
-    assert.deepStrictEqual(yield* read(EventMetrics.sessionAcquireWait), { [place]: 1 })
+    assert.deepStrictEqual(yield* read(EventMetrics.sessionAcquireWait), { [`${place},outcome=ok`]: 1 })
     for (const metric of [EventMetrics.featureSetUp, EventMetrics.featureTeardown]) {
       assert.deepStrictEqual(yield* read(metric), { [`${place},feature=test/Greeter,outcome=ok`]: 1 }, metric.id)
     }
@@ -120,9 +134,9 @@ it.effect("V4 sessions are counted by how they ended", () =>
       [`${place},outcome=interrupted`]: 1
     })
     const errors = yield* read(EventMetrics.errors)
-    assert.strictEqual(errors[`${place},event=SessionEnded,error=string`], 1)
-    assert.strictEqual(errors[`${place},event=SessionEnded,error=SandboxStateError`], 1)
-    assert.isUndefined(errors[`${place},event=SessionEnded,error=EnvironmentClosedError`])
+    assert.strictEqual(errors[`${place},event=SessionEnded,error.type=string`], 1)
+    assert.strictEqual(errors[`${place},event=SessionEnded,error.type=SandboxStateError`], 1)
+    assert.isUndefined(errors[`${place},event=SessionEnded,error.type=EnvironmentClosedError`])
   }).pipe(Effect.provide(LabTest), freshRegistry)
 )
 
@@ -250,4 +264,44 @@ it.effect("events that were lost show in the ledger, and leave no sandbox in the
     assert.deepStrictEqual(present(yield* read(EventMetrics.sandboxes)), {})
     assert.deepStrictEqual(yield* read(EventMetrics.ledger), { "environment=env": 1 })
   }).pipe(freshRegistry)
+)
+
+it.effect("callers who get no sandbox are in the waits; actions, housekeeping and outages have metrics", () =>
+  Effect.gen(function* () {
+    const hub = yield* EventHub
+    const { environmentId, image, sandboxId } = facts
+    const error = (tag: string) => ({ tag, message: tag, isStateError: false })
+    const refused = { environmentId, image, timestamp: 0, waitedMillis: 20_000 }
+    hub.publish(cases.AcquireFailed.make({ ...refused, error: error("EnvironmentOverloadError") }))
+    hub.publish(cases.AcquireFailed.make({ ...refused, error: error("Interrupted") }))
+    hub.publish(
+      cases.ActionRequested.make({ environmentId, timestamp: 0, action: "recycle", sandboxId, requestedBy: "me" })
+    )
+    const round = { timestamp: 0, environmentId, durationMillis: 100, counter: 0 }
+    hub.publish(cases.EnvironmentHousekeepingDone.make({ ...round, started: 0 }))
+    hub.publish(cases.SandboxHousekeepingDone.make({ ...facts, ...round, error: error("Dead") }))
+    hub.publish(cases.FeatureHousekeepingDone.make({ ...facts, ...round, featureId: FeatureId.make("f") }))
+    hub.publish(cases.ImageOutageStarted.make({ environmentId, image, timestamp: 0 }))
+    hub.publish(cases.ImageOutageEnded.make({ environmentId, image, timestamp: 0, attempts: 2, durationMillis: 5000 }))
+    yield* counted
+    assert.deepStrictEqual(yield* read(EventMetrics.sessionAcquireWait), {
+      [`${place},outcome=user_error`]: 1,
+      [`${place},outcome=interrupted`]: 1
+    })
+    assert.deepStrictEqual(yield* read(EventMetrics.errors), {
+      [`${place},event=AcquireFailed,error.type=EnvironmentOverloadError`]: 1,
+      [`${place},event=SandboxHousekeepingDone,error.type=Dead`]: 1
+    })
+    assert.deepStrictEqual(yield* read(EventMetrics.actions), { "environment=env,action=recycle": 1 })
+    assert.deepStrictEqual(yield* read(EventMetrics.housekeeping), {
+      "environment=env,outcome=ok": 1,
+      [`${place},outcome=user_error`]: 1,
+      [`${place},feature=f,outcome=ok`]: 1
+    })
+    const outage = yield* Metric.value(
+      Metric.withAttributes(EventMetrics.outageDuration, { environment: "env", image: "image" })
+    )
+    assert.deepStrictEqual([outage.count, outage.sum], [1, 5])
+    assert.deepStrictEqual(yield* read(EventMetrics.outages), { [place]: 0 })
+  }).pipe(Effect.provide(EventMetrics.layer), freshRegistry)
 )

@@ -1,7 +1,7 @@
-import { Environment, Sandbox } from "@effect-sandbox/core"
-import { TestEnvironment } from "@effect-sandbox/testing"
+import { Environment, EventRecorder, Sandbox } from "@effect-sandbox/core"
+import { SimDriver, TestEnvironment } from "@effect-sandbox/testing"
 import { assert, it } from "@effect/vitest"
-import { Effect, Tracer } from "effect"
+import { Effect, Layer, References, Tracer } from "effect"
 import { start } from "./support/Lab.ts"
 
 /** Keeps every span, as a telemetry exporter would. */
@@ -33,7 +33,7 @@ for (const proactiveSessionSetup of [false, true]) {
           whole.parent._tag === "Some" && whole.parent.value._tag === "Span" && whole.parent.value.name,
           "caller"
         )
-        assert.strictEqual(whole.attributes.get("session.id"), "s")
+        assert.strictEqual(whole.attributes.get("sandbox.session.id"), "s")
         assert.strictEqual(whole.attributes.get("sandbox.id"), "env/base:0:0")
         assert.deepStrictEqual(tree(spans, whole), ["session.acquire", "work", "teardown two", "teardown one"])
         const setUps = spans.filter((span) => span.name.startsWith("session "))
@@ -65,5 +65,62 @@ it.effect("V4 a session that fails ends its span with the failure", () => {
       ends.map((status) => status._tag === "Ended" && status.exit._tag),
       ["Failure", "Failure"]
     )
+  }).pipe(TestEnvironment.run, Effect.provideService(Tracer.Tracer, collecting(spans)))
+})
+
+it.effect(
+  "V4 a session has the span and the annotations of its caller, not those under which its layer was made",
+  () => {
+    class Lab extends Environment.Service<Lab>()("env", { images: ["base"], keepaliveInterval: 0, pool: 1 }) {}
+    const spans: Array<Tracer.Span> = []
+    const live = Lab.layer.pipe(
+      Layer.provideMerge(EventRecorder.layer),
+      Layer.provide(SimDriver.layer()),
+      Layer.withSpan("start of the program")
+    )
+    return Effect.gen(function* () {
+      const seen = Effect.all({
+        span: Effect.map(Effect.currentSpan, ({ name }) => name),
+        annotations: References.CurrentLogAnnotations
+      })
+      const { annotations, span } = yield* Effect.annotateLogs(Lab.withSession({ id: "s" }, seen), { task: "one" })
+      assert.strictEqual(span, "session")
+      assert.deepStrictEqual(annotations, { task: "one" })
+      // Events know where they happened.
+      const recorder = yield* EventRecorder
+      const ended = yield* recorder.waitFor((event) => event._tag === "SessionEnded")
+      const whole = spans.find(({ name }) => name === "session")
+      assert.deepStrictEqual(ended.trace, { traceId: whole?.traceId, spanId: whole?.spanId })
+    }).pipe(
+      Effect.provide(live),
+      Effect.annotateLogs({ task: "all" }),
+      Effect.provideService(Tracer.Tracer, collecting(spans))
+    )
+  }
+)
+
+it.effect("V4 spans bear the type of the error that ended them, and none for an interruption", () => {
+  const spans: Array<Tracer.Span> = []
+  return Effect.gen(function* () {
+    const env = yield* Environment.make({ images: ["base"], id: "env", keepaliveInterval: 0, pool: 1 })
+    const body = (name: string, effect: Effect.Effect<void, string>) =>
+      Effect.exit(
+        env.withSession(
+          {},
+          Effect.flatMap(Sandbox, (sandbox) => sandbox.activity(name, effect))
+        )
+      )
+    yield* body("fails", Effect.fail("oops"))
+    yield* body("interrupts", Effect.interrupt)
+    yield* body("works", Effect.void)
+    const types = (name: string) =>
+      spans.filter((span) => span.name === name).map((span) => span.attributes.get("error.type"))
+    assert.deepStrictEqual(
+      [types("fails"), types("interrupts"), types("works")],
+      [["string"], [undefined], [undefined]]
+    )
+    assert.deepStrictEqual(types("session"), ["string", undefined, undefined])
+    const failed = spans.find((span) => span.name === "fails")
+    assert.isFalse(failed?.attributes.has("sandbox.feature.id"))
   }).pipe(TestEnvironment.run, Effect.provideService(Tracer.Tracer, collecting(spans)))
 })

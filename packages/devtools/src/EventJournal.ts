@@ -95,7 +95,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
     keepsUnsynced: sync === "always",
     syncs: sync !== "never"
   })
-  return yield* Recorder.record(store, { name: `EventJournal ${file}`, options, sync, slice: 512 })
+  return yield* Recorder.record(store, { name: `EventJournal ${file}`, options, sync, slice: 2048 })
 })
 
 export interface ReadOptions {

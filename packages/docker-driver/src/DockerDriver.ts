@@ -276,6 +276,12 @@ class Machine {
       if (typeof resolved.network === "object" && "egress" in resolved.network) {
         yield* serveProxy(instance.connection, spec, resolved.network.egress)
       }
+      // On the span of the sandbox's creation, when spans are collected.
+      yield* Effect.annotateCurrentSpan({
+        "container.id": id,
+        "container.image.id": image.id,
+        "container.image.name": source?._tag === "Reference" ? source.reference : spec.image
+      })
       return {
         ...instance,
         reset: resolved.reuse === "keep" ? Effect.void : instance.reset,

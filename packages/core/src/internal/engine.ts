@@ -3,9 +3,10 @@ import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
+import * as Fiber from "effect/Fiber"
 import type * as Path from "effect/Path"
 import * as Predicate from "effect/Predicate"
+import * as Tracer from "effect/Tracer"
 import type { Resolved } from "../EnvironmentConfig.ts"
 import type { EventHub } from "../EventHandler.ts"
 import type { SessionId } from "../Id.ts"
@@ -55,7 +56,18 @@ export const closingReason = ({ status }: Engine): string =>
 
 /** Publishes an event if anyone listens. */
 export const emit = (engine: Engine, event: (timestamp: number) => SandboxEvent): void => {
-  if (engine.hub.isObserved()) engine.hub.publish(event(now(engine)))
+  if (engine.hub.isObserved()) publish(engine, event(now(engine)))
+}
+
+/** Publishes an event; with the span of whoever publishes it, when spans are collected. */
+export const publish = (engine: Engine, event: SandboxEvent): void => {
+  const fiber = Fiber.getCurrent()
+  const span = fiber?.cache.span
+  if (fiber === undefined || span === undefined || fiber.getRef(Tracer.Tracer) === Tracer.nativeTracer) {
+    engine.hub.publish(event)
+  } else {
+    engine.hub.publish({ ...event, trace: { traceId: span.traceId, spanId: span.spanId } })
+  }
 }
 
 export const closedError = (engine: Engine): EnvironmentClosedError =>

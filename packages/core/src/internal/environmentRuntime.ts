@@ -11,7 +11,9 @@ import * as FiberSet from "effect/FiberSet"
 import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import * as Random from "effect/Random"
+import * as References from "effect/References"
 import * as Scope from "effect/Scope"
+import * as Tracer from "effect/Tracer"
 import type { Resolved } from "../EnvironmentConfig.ts"
 import type { EnvironmentControl, ImageStats, Stats } from "../EnvironmentControl.ts"
 import * as EventHandler from "../EventHandler.ts"
@@ -145,7 +147,9 @@ export class EnvironmentRuntime implements Engine {
         this.tellStart(exit)
         return Exit.isSuccess(exit) ? Effect.void : Effect.andThen(this.shutDown(), Effect.failCause(exit.cause))
       })
-    }).pipe((starting) => span.around(starting, "environment.start", () => ({ "environment.id": this.config.id })))
+    }).pipe((starting) =>
+      span.around(starting, "environment.start", () => ({ "sandbox.environment.id": this.config.id }))
+    )
   }
 
   /** Tells how the start ended, once: a shutdown that overtakes it tells it first. */
@@ -596,14 +600,26 @@ export class EnvironmentRuntime implements Engine {
 }
 
 /** Makes and starts an environment; closing the scope shuts it down. */
+/**
+ * What an environment's layer was given, without what tells where it was made: sessions and features have spans and
+ * annotations of logs of their own, which these would hide.
+ */
+const withoutPlace = <R>(context: Context.Context<R>): Context.Context<R> =>
+  // A span is no service that anyone asks for.
+  Context.omit(
+    Tracer.ParentSpan,
+    References.CurrentLogAnnotations,
+    References.CurrentLogSpans
+  )(context) as Context.Context<R>
+
 export const make = Effect.fnUntraced(function* (config: Resolved) {
   const driver = yield* SandboxDriver
-  const services = yield* Effect.context<never>()
+  const services = withoutPlace(yield* Effect.context<never>())
   const hub = Option.getOrUndefined(yield* Effect.serviceOption(EventHandler.EventHub)) ?? (yield* EventHandler.make)
   const clock = yield* Clock.Clock
   const random = yield* Random.Random
   const path = yield* Path.Path.pipe(Effect.provide(Path.layer))
-  const run = yield* FiberSet.makeRuntime<never>()
+  const run = yield* Effect.updateContext(FiberSet.makeRuntime<never>(), withoutPlace)
   const environment = new EnvironmentRuntime({
     config,
     driver,

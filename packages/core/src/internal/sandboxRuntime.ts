@@ -39,6 +39,7 @@ import {
   isClosing,
   now,
   provide,
+  publish,
   type Restore
 } from "./engine.ts"
 import type { ImagePool } from "./imagePool.ts"
@@ -143,14 +144,20 @@ export class SandboxRuntime {
       to === "Acquired" || (to === "SettingUp" && from === "Acquired") || to === "InSession" || to === "ExitingSession"
     this.pool.counts[from]--
     this.pool.counts[to]++
-    emit(this.engine, (timestamp) => ({
-      _tag: "SandboxStatusChanged",
-      ...this.facts(timestamp),
-      from,
-      to,
-      spentMillis: at - this.since,
-      sessionId: this.session?.id
-    }))
+    // Six times per session, so made without a closure and in one go.
+    if (this.engine.hub.isObserved()) {
+      publish(this.engine, {
+        _tag: "SandboxStatusChanged",
+        environmentId: this.engine.config.id,
+        timestamp: at,
+        sandboxId: this.id,
+        image: this.pool.image,
+        from,
+        to,
+        spentMillis: at - this.since,
+        sessionId: this.session?.id
+      })
+    }
     this.since = at
     if (!this.isInUse) this.engine.settle()
   }
@@ -160,7 +167,11 @@ export class SandboxRuntime {
   }
 
   /** What its spans say. */
-  private readonly attributes = () => ({ "sandbox.id": this.id, "sandbox.image": this.pool.image })
+  private readonly attributes = () => ({
+    "sandbox.environment.id": this.engine.config.id,
+    "sandbox.id": this.id,
+    "sandbox.image": this.pool.image
+  })
 
   get isCondemned(): boolean {
     return this.stopReason !== undefined || this.stateErrors.length > 0
@@ -857,7 +868,7 @@ export class SessionRuntime {
   /** Takes the span of the whole session; a set-up that was done ahead is linked to it. */
   traceWith(whole: Tracer.Span): void {
     this.span = whole
-    whole.attribute("session.id", this.id)
+    whole.attribute("sandbox.session.id", this.id)
     whole.attribute("sandbox.id", this.sandbox.id)
     whole.attribute("sandbox.image", this.sandbox.pool.image)
     const ahead = this.setUpSpans.filter((one) => one.traceId !== whole.traceId)

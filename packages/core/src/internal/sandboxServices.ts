@@ -57,7 +57,8 @@ const activity = <A, E, R>(
   user: User,
   name: string,
   effect: Effect.Effect<A, E, R>,
-  featureId?: FeatureId
+  featureId?: FeatureId,
+  process?: { readonly [attribute: `process.${string}`]: string }
 ): Effect.Effect<A, E, R> => {
   const timed = Effect.suspend(() => {
     if (isOver(user)) return effect // it goes on, but it is nothing to the sandbox any more
@@ -90,11 +91,15 @@ const activity = <A, E, R>(
       })
     )
   })
-  return span.around(timed, name, () => ({
+  const attributes = () => ({
+    "sandbox.environment.id": user.sandbox.engine.config.id,
     "sandbox.id": user.sandbox.id,
     "sandbox.image": user.sandbox.pool.image,
-    "session.id": user.session?.id
-  }))
+    "sandbox.session.id": user.session?.id,
+    "sandbox.feature.id": featureId,
+    ...process
+  })
+  return span.around(timed, name, attributes, process === undefined ? "internal" : "client")
 }
 
 /** Tells the driver whether a call belongs to a session or to set-up. */
@@ -260,9 +265,9 @@ class GuardedFileSystem implements FileSystem.FileSystem {
 
 /** What a command is called in activities: its file's name. */
 const commandName = (command: ChildProcess.Command): string =>
-  ChildProcess.isStandardCommand(command)
-    ? command.command.slice(command.command.lastIndexOf("/") + 1)
-    : commandName(command.right)
+  ChildProcess.isStandardCommand(command) ? fileName(command.command) : commandName(command.right)
+
+const fileName = (path: string): string => path.slice(path.lastIndexOf("/") + 1)
 
 /** A spawner whose processes end with the session, if not earlier (S5). */
 const spawner = (user: User, quiet: boolean): ChildProcessSpawner.ChildProcessSpawner["Service"] =>
@@ -278,7 +283,7 @@ const spawner = (user: User, quiet: boolean): ChildProcessSpawner.ChildProcessSp
           return yield* restore(inLifetime(user, Scope.provide(user.instance.spawner.spawn(command), scope)))
         })
       )
-      return quiet ? spawn : activity(user, `spawn ${name}`, spawn)
+      return quiet ? spawn : activity(user, `spawn ${name}`, spawn, undefined, { "process.executable.name": name })
     })
   )
 
@@ -341,8 +346,13 @@ class SandboxHandle implements SandboxService {
         }
         const target = { sandboxId: sandbox.id, spawner: spawner(user, true), background: sandbox.engine.background }
         // A broken channel shows as an error of the platform first; what it means is that the sandbox is gone (F4).
-        const run = Effect.mapError(exec(target, command, args, options), (error) => sandbox.death ?? error)
-        return Effect.tapError(activity(user, `exec ${command}`, run, this.#featureId), (error) =>
+        const run = Effect.mapError(exec(target, command, args, options), (error) => sandbox.death ?? error).pipe(
+          Effect.tap(({ outcome }) =>
+            outcome._tag === "Exited" ? span.annotate(() => ({ "process.exit.code": outcome.code })) : Effect.void
+          )
+        )
+        const process = { "process.executable.name": fileName(command) }
+        return Effect.tapError(activity(user, `exec ${command}`, run, this.#featureId, process), (error) =>
           error._tag === "SandboxStateError" ? Effect.sync(() => sandbox.condemn(error)) : Effect.void
         )
       })

@@ -9,7 +9,7 @@ import type { PlatformError } from "effect/PlatformError"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type { JournalError } from "../JournalError.ts"
-import { parse, stringify } from "./eventLines.ts"
+import { encoder as lineEncoder, parse } from "./eventLines.ts"
 import { numbered, numbers, readFully, split, unavailable } from "./journalFiles.ts"
 import type { Store } from "./recorder.ts"
 
@@ -31,6 +31,9 @@ interface Open {
 /** What is kept to be written again after a failed sync is synced at the latest when it has grown to this. */
 const maxUnsynced = 4 * 1024 * 1024
 
+/** Longer texts get memory that is not kept. */
+const maxScratch = 4 * 1024 * 1024
+
 const newline = 0x0a
 
 /** Opens, and repairs what a crash may have left. The scope closes the file. */
@@ -39,6 +42,15 @@ export const open = Effect.fnUntraced(function* (settings: Settings) {
   const { file: path } = settings
   const { directory } = split(path)
   const encoder = new TextEncoder()
+  /** New memory costs more than what is done with it. Whatever is kept beyond the write has memory of its own. */
+  let scratch = new Uint8Array(0)
+  const bytesOf = (lines: string): Uint8Array => {
+    const most = lines.length * 3 // bytes per UTF-16 unit
+    if (settings.keepsUnsynced || most > maxScratch) return encoder.encode(lines)
+    if (scratch.length < most) scratch = new Uint8Array(most)
+    return scratch.subarray(0, encoder.encodeInto(lines, scratch).written)
+  }
+  const stringify = lineEncoder()
   let current: Open | undefined
   /** Where good data ends. */
   let end = 0
@@ -203,7 +215,11 @@ export const open = Effect.fnUntraced(function* (settings: Settings) {
     append: (events) => {
       let rest: Uint8Array | undefined
       return Effect.gen(function* () {
-        rest ??= encoder.encode(events.map((event) => `${stringify(event)}\n`).join(""))
+        if (rest === undefined) {
+          let lines = ""
+          for (const event of events) lines += `${stringify(event)}\n`
+          rest = bytesOf(lines)
+        }
         while (rest.length > 0) rest = rest.subarray(yield* attempt("write", step(rest)))
       })
     },

@@ -1,0 +1,77 @@
+/** What it costs to watch: metrics and a journal of every event, and a handler that does not come along. */
+import { Environment, EventHandler, EventMetrics } from "@effect-sandbox/core"
+import { EventJournal } from "@effect-sandbox/devtools"
+import { Effect, FileSystem, Latch, Layer } from "effect"
+import { heap, pair, type Report, time, times } from "./measure.ts"
+
+const options = { images: ["noop"], keepaliveInterval: 0, pool: 1 } as const
+
+/** Fewer than what a handler's queue holds, so that none of their events is dropped. */
+const cycles = 5_000
+
+/** Session cycles per second until everything about them is handled: with a journal, until it is in the file. */
+const throughput = (environment: Environment.Environment<unknown>, drained: Effect.Effect<void>) =>
+  Effect.map(
+    time(Effect.andThen(times(cycles, environment.withSession({}, Effect.void)), drained)),
+    (total) => cycles / total
+  )
+
+const perSecond = (value: number): string => `${value.toFixed(0)}/s`
+
+/** At least three quarters of the cycles per second that there are without. */
+export const measure = Effect.fnUntraced(function* (report: Report, rounds: number) {
+  const fs = yield* FileSystem.FileSystem
+  const directory = yield* fs.makeTempDirectoryScoped({ prefix: "effect-sandbox-bench-" })
+  const bare = yield* Environment.make({ ...options, id: "unobserved" })
+  const journal = (name: string) =>
+    EventJournal.layer({ file: `${directory}/${name}.jsonl`, maxBytes: 50_000_000, maxFiles: 3 })
+
+  const compare = Effect.fnUntraced(function* <R>(
+    name: string,
+    handlers: Layer.Layer<EventHandler.EventHub, unknown, R>
+  ) {
+    const context = yield* Layer.build(Layer.fresh(handlers))
+    const { hub, observed } = yield* Effect.all({
+      hub: EventHandler.EventHub,
+      observed: Environment.make({ ...options, id: "observed" })
+    }).pipe(Effect.provide(context))
+    yield* report.compare(
+      `throughput with ${name} / without`,
+      0.75,
+      yield* pair(rounds, throughput(observed, hub.drain), throughput(bare, Effect.void)),
+      perSecond,
+      "at least"
+    )
+    const lost = hub.handlers().filter(({ dropped, failed }) => dropped + failed > 0)
+    if (lost.length > 0) return yield* Effect.die(new Error(`${lost[0]?.name} did not handle all events`))
+  })
+  yield* compare("metrics", EventMetrics.layer)
+  yield* compare("a journal", journal("alone"))
+  yield* compare("metrics and a journal", Layer.mergeAll(EventMetrics.layer, journal("both")))
+
+  const gate = Latch.makeUnsafe(false)
+  const Stuck = EventHandler.layer({ name: "stuck", handle: () => gate.await })
+  const context = yield* Layer.build(Layer.fresh(Stuck))
+  const { hub, stuck } = yield* Effect.all({
+    hub: EventHandler.EventHub,
+    stuck: Environment.make({ ...options, id: "stuck" })
+  }).pipe(Effect.provide(context))
+  const cycle = stuck.withSession({}, Effect.void)
+  yield* times(20_000, cycle) // more events than its queue holds
+  const full = yield* heap
+  yield* times(100_000, cycle)
+  const later = yield* heap
+  const [stats] = hub.handlers()
+  yield* gate.open
+  if (stats === undefined || stats.handled > 0 || stats.dropped === 0) {
+    return yield* Effect.die(new Error("the handler was not too slow"))
+  }
+  yield* report.row({
+    name: "heap behind a stuck handler, 100,000 cycles later",
+    limit: 1.02,
+    direction: "at most",
+    ratio: later / full,
+    subject: `${(later / 1024 / 1024).toFixed(1)} MiB`,
+    baseline: `${(full / 1024 / 1024).toFixed(1)} MiB, ${stats.dropped.toLocaleString("en")} events dropped`
+  })
+})

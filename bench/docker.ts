@@ -13,9 +13,9 @@ import {
   ImageId,
   EnvironmentId
 } from "@effect-sandbox/core"
-import { DockerClient, DockerDriver } from "@effect-sandbox/docker-driver"
+import { DockerClient, DockerDriver, DockerSandbox } from "@effect-sandbox/docker-driver"
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
-import { Console, Effect, Exit, FileSystem, Path, Scope, Stdio, Stream } from "effect"
+import { Console, Context, Effect, Exit, FileSystem, Path, Scope, Stdio, Stream } from "effect"
 import { ChildProcess } from "effect/process"
 import { execFile } from "node:child_process"
 import { promisify } from "node:util"
@@ -228,30 +228,48 @@ const transfers = ({ quick, report }: Bench) =>
       local,
       new Uint8Array(size).map((_, index) => index * 31 + (index >> 8))
     )
-    const { fileSystem, workdir } = yield* create(image)
+    const { fileSystem, services = Context.empty(), workdir } = yield* create(image)
+    const container = yield* Effect.fromOption(Context.getOption(services, DockerSandbox))
     const { id } = yield* rawContainer(image, idle)
     const inside = `${workdir}/up`
     const rounds = quick ? 1 : 5
     const copy = (from: string, to: string) => time(promise(() => run("docker", ["cp", "-q", from, to])))
+    const copyUp = copy(local, `${id}:/up`)
+    const copyDown = copy(`${id}:/up`, path.join(directory, "copied"))
     yield* report.compare(
       "upload of 100 MiB / docker cp",
       1,
+      yield* pair(rounds, time(container.upload(local, inside)), copyUp),
+      seconds
+    )
+    yield* report.compare(
+      "upload of 100 MiB by streams / docker cp",
+      undefined,
       yield* pair(
         rounds,
         time(Stream.run(ahead(host.stream(local, { chunkSize: mebibyte })), fileSystem.sink(inside))),
-        copy(local, `${id}:/up`)
+        copyUp
       ),
       seconds
     )
     yield* report.compare(
       "download of 100 MiB / docker cp",
       1,
+      yield* pair(rounds, time(container.download(inside, path.join(directory, "down"))), copyDown),
+      seconds
+    )
+    yield* report.compare(
+      "download of 100 MiB by streams / docker cp",
+      undefined,
       yield* pair(
         rounds,
         time(
-          Stream.run(ahead(fileSystem.stream(inside, { chunkSize: mebibyte })), host.sink(path.join(directory, "down")))
+          Stream.run(
+            ahead(fileSystem.stream(inside, { chunkSize: mebibyte })),
+            host.sink(path.join(directory, "streamed"))
+          )
         ),
-        copy(`${id}:/up`, path.join(directory, "copied"))
+        copyDown
       ),
       seconds
     )

@@ -6,10 +6,12 @@
  *     npm start -- --input mine.jsonl --output verdicts.jsonl
  *     npm start -- --resume            goes on where an earlier run was stopped
  *     npm start -- --driver docker     in containers; needs a Docker engine
+ *     npm start -- --dashboard         with a page that shows what happens while it runs
  *
  * The formats of both files are described in `TASKS.md`. Exit code 0 says that every verdict is the one that its task
  * names, or that every task without one was passed.
  */
+import { Dashboard } from "@effect-sandbox/devtools"
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Cause, Clock, Console, Effect, Exit, FileSystem, Logger, Path, Runtime, Schema } from "effect"
 import { CliError, Command, Flag } from "effect/cli"
@@ -67,6 +69,14 @@ const flags = {
   resume: Flag.Boolean("resume").pipe(
     Flag.withDescription("Keep the results that the output file has, and run only the other tasks"),
     Flag.withDefault(false)
+  ),
+  dashboard: Flag.Boolean("dashboard").pipe(
+    Flag.withDescription("Serve a page that shows what happens, until the run ends; it says where"),
+    Flag.withDefault(false)
+  ),
+  dashboardPort: Flag.Int("dashboard-port").pipe(
+    Flag.withDescription("The port of the dashboard; 0 takes a free one"),
+    Flag.withDefault(7770)
   )
 }
 
@@ -74,7 +84,7 @@ const grade = Command.make(
   "grade",
   flags,
   Effect.fnUntraced(
-    function* ({ concurrency, driver, input, isolation, output, resume }) {
+    function* ({ concurrency, dashboard, dashboardPort, driver, input, isolation, output, resume }) {
       const path = yield* Path.Path
       const tasks = yield* Task.readAll(relative(path, input), driver.images)
       yield* refuseSameFile(input, output)
@@ -93,6 +103,7 @@ const grade = Command.make(
         )
         if (todo.length === 0) return undefined
         return yield* Batch.run({ tasks: todo, concurrency, results, tally, progress }).pipe(
+          (batch) => (dashboard ? Effect.provide(batch, Dashboard.layer({ port: dashboardPort })) : batch),
           Effect.provide(Logger.layer([progress.logger])),
           Effect.onExit((exit) => (Exit.isFailure(exit) ? explainEnd(exit.cause, tally, file) : Effect.void))
         )
@@ -110,6 +121,7 @@ const grade = Command.make(
     },
     Effect.catchTags({
       PlatformError: userError,
+      DashboardError: userError,
       InvalidConfigurationError: userError,
       UnsupportedOptionError: userError,
       DockerError: userError,

@@ -1,4 +1,6 @@
 /** Seeing what happens in environments: what was recorded, what it says, and pages to look at. */
+export * from "./Dashboard.ts"
+export * from "./DashboardError.ts"
 export * as EnvironmentGauges from "./EnvironmentGauges.ts"
 export * as EventFilter from "./EventFilter.ts"
 export * as EventJournal from "./EventJournal.ts"

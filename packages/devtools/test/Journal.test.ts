@@ -24,7 +24,7 @@ interface Kind {
 const kinds: ReadonlyArray<Kind> = [
   {
     name: "EventJournal",
-    open: (file, sync) => open(EventJournal.EventJournal, EventJournal.layer({ file, sync, maxBytes: 10_000 })),
+    open: (file, sync) => open(EventJournal.EventJournal, EventJournal.layer({ file, sync, maxBytes: 50_000 })),
     read: EventJournal.read,
     damage: (file) =>
       Effect.gen(function* () {

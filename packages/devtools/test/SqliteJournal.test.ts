@@ -129,6 +129,29 @@ describe("SqliteJournal", () => {
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
   )
 
+  it.live("is completed when the process that made it died", () =>
+    Effect.gen(function* () {
+      const directory = yield* temporary
+      const whole = `${directory}/whole`
+      yield* written(whole, [])
+      const id = (yield* another(whole)).prepare("PRAGMA application_id").get()?.["application_id"]
+      const steps = [
+        `PRAGMA application_id = ${id}`,
+        "CREATE TABLE journal_migrations (migration_id integer PRIMARY KEY NOT NULL, created_at datetime NOT NULL DEFAULT current_timestamp, name VARCHAR(255) NOT NULL)"
+      ]
+      for (let count = 0; count <= steps.length; count++) {
+        const file = `${directory}/${count}`
+        const database = yield* another(file)
+        for (const step of steps.slice(0, count)) database.exec(step)
+        if (count > 0) {
+          assert.strictEqual((yield* Effect.flip(numbersIn(file))).message, `${file} is not a journal: it is empty`)
+        }
+        yield* written(file, [1, 2])
+        assert.deepStrictEqual(yield* numbersIn(file), [1, 2])
+      }
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
+  )
+
   it.live("refuses a journal of a later version", () =>
     Effect.gen(function* () {
       const file = `${yield* temporary}/journal.db`

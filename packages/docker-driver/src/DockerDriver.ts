@@ -50,6 +50,7 @@ import type * as Model from "./DockerModel.ts"
 import * as DockerImage from "./DockerImage.ts"
 import { DockerSandbox } from "./DockerSandbox.ts"
 import * as connect from "./internal/agent/connect.ts"
+import * as hostFiles from "./internal/agent/hostFiles.ts"
 import { CommandTerminal } from "./internal/agent/spawner.ts"
 import * as agentVolume from "./internal/agentVolume.ts"
 import * as container from "./internal/container.ts"
@@ -356,8 +357,8 @@ class Machine {
     options: ContainerOptions.Resolved,
     image: ImageFacts
   ): DockerSandbox["Service"] {
-    const { docker, owner } = this.#parts
-    const { connection } = instance
+    const { docker, files: host, owner } = this.#parts
+    const { connection, fileSystem } = instance
     const connectTo: DockerSandbox["Service"]["connect"] = (port, { address } = {}) =>
       connect.connect(connection, { port, address })
     return DockerSandbox.of({
@@ -373,6 +374,10 @@ class Machine {
         }),
       terminal: (command, { resizes, size = { rows: 24, columns: 80 } } = {}) =>
         instance.spawner.spawn(command).pipe(Effect.provideService(CommandTerminal, { ...size, resizes })),
+      upload: (from, to) =>
+        Effect.flatMap(host.stat(from), ({ mode }) => hostFiles.upload({ connection, host, from, to, mode })),
+      download: (from, to) =>
+        Effect.flatMap(fileSystem.stat(from), ({ mode }) => hostFiles.download({ connection, host, from, to, mode })),
       snapshot: ({ tag } = {}) =>
         snapshot.take(docker, {
           owner,

@@ -1,5 +1,6 @@
 /**
- * What sandboxes of the Docker driver have beyond those of others: ports, terminals, snapshots, statistics.
+ * What sandboxes of the Docker driver have beyond those of others: ports, terminals, copies of files,
+ * snapshots, statistics.
  *
  * ```ts
  * import { Sandbox } from "@effect-sandbox/core"
@@ -93,6 +94,13 @@ export class DockerSandbox extends Context.Service<
       command: ChildProcess.StandardCommand,
       options?: TerminalOptions
     ) => Effect.Effect<ChildProcessHandle, PlatformError, Scope.Scope>
+    /**
+     * Copies a file of this machine to one inside, which is overwritten. Other than `docker cp` it reaches memory-backed
+     * places, and no directories. The new file belongs to the user, and has the permissions of the one it comes from.
+     */
+    readonly upload: (from: string, to: string) => Effect.Effect<void, PlatformError>
+    /** The other way round: copies a file inside to one of this machine. */
+    readonly download: (from: string, to: string) => Effect.Effect<void, PlatformError>
     /**
      * An image of what the writable places hold; gives its id, of which sandboxes can be made. Files that the user of
      * the sandbox may not read are refused with an error.

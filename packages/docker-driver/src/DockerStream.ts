@@ -116,6 +116,28 @@ export const demultiplexPull = <E, R>(
   return next
 }
 
+/** The same for what is handed over as it comes. Fails with what `take` gives back. */
+export const demultiplexReceive = <S>(
+  receive: <A>(take: (chunk: Uint8Array) => A | undefined) => Pull.Pull<never, A | DockerError>,
+  operation: string,
+  take: (piece: Piece) => S | undefined
+): Pull.Pull<never, S | DockerError> =>
+  Effect.suspend(() => {
+    const { end, failure, push } = demultiplexer(operation)
+    const takeAll = (chunk: Uint8Array): S | DockerError | undefined => {
+      for (const piece of push(chunk)) {
+        const stop = take(piece)
+        if (stop !== undefined) return stop
+      }
+      return failure()
+    }
+    const finish = (): Pull.Pull<never, DockerError> => {
+      const problem = end()
+      return problem === undefined ? Cause.done() : Effect.fail(problem)
+    }
+    return Pull.catchDone(receive(takeAll), finish)
+  })
+
 /** The same for a stream. */
 export const demultiplex =
   (operation: string) =>

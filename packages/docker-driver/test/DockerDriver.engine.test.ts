@@ -5,7 +5,10 @@ import { Effect, Fiber, FileSystem, Layer, Option, Queue, Schedule, Stream } fro
 import { HttpServer, HttpServerResponse } from "effect/http"
 import { ChildProcess } from "effect/process"
 import type { Socket } from "effect/socket"
+import * as fs from "node:fs"
 import * as http from "node:http"
+import * as os from "node:os"
+import * as path from "node:path"
 import type * as DockerDriver from "../src/DockerDriver.ts"
 import type { ContainerOptions } from "../src/ContainerOptions.ts"
 import { DockerSandbox } from "../src/DockerSandbox.ts"
@@ -354,6 +357,29 @@ describe.skipIf(engine.missing !== undefined)(`DockerDriver${engine.because}`, (
         { images: [id] }
       ).pipe(Effect.ensuring(Effect.ignore(docker.onEngine(({ images }) => images.remove(id, { force: true })))))
     })
+  )
+
+  live(
+    "files are copied from this machine into the workspace, and back",
+    lab({}, (environment) =>
+      environment.withSession(
+        {},
+        Effect.gen(function* () {
+          const container = yield* inContainer
+          const files = yield* FileSystem.FileSystem
+          const directory = fs.mkdtempSync(path.join(os.tmpdir(), "copies-"))
+          const [up, down] = [path.join(directory, "up"), path.join(directory, "down")]
+          const content = Uint8Array.from({ length: 3_000_000 }, (_, index) => index * 31 + (index >> 8))
+          fs.writeFileSync(up, content, { mode: 0o700 })
+          yield* container.upload(up, "inside")
+          assert.strictEqual(Buffer.compare(yield* files.readFile("inside"), content), 0)
+          assert.strictEqual(yield* output("stat -c '%a %u' inside"), "700 1000")
+          yield* container.download("inside", down)
+          assert.strictEqual(Buffer.compare(fs.readFileSync(down), content), 0)
+          fs.rmSync(directory, { recursive: true })
+        })
+      )
+    )
   )
 
   live(

@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { execFileSync } from "node:child_process"
+import * as fs from "node:fs"
 import * as path from "node:path"
 import {
   type Frame,
@@ -34,6 +35,25 @@ const end = (channel: number, stream = 0) => frame(0x05, stream, channel)
 /** Commands inside, by what they are called with. */
 const inside = (talk: Talk, pattern: string) =>
   Effect.map(talk.output(`ps -eo stat,args | grep -c '^[^Z][^ ]* *sleep ${pattern}'`), Number)
+
+/** The number that the supervisor which waits for a command has on this machine, as soon as there is one. */
+const spareOf = (talk: Talk): Effect.Effect<number> =>
+  Effect.suspend(() => {
+    const parentOf = (pid: string) => fieldOf(pid, "PPid")
+    const spare = fs.readdirSync("/proc").find((pid) => {
+      if (!/^\d+$/.test(pid) || fieldOf(pid, "Name") !== "spare") return false
+      return parentOf(parentOf(pid) ?? "") === String(talk.pid)
+    })
+    return spare === undefined ? Effect.andThen(Effect.sleep(5), spareOf(talk)) : Effect.succeed(Number(spare))
+  })
+
+const fieldOf = (pid: string, field: string): string | undefined => {
+  try {
+    return new RegExp(`^${field}:\\t(.*)$`, "m").exec(fs.readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]
+  } catch {
+    return undefined
+  }
+}
 
 const onAgent = (name: string, program: (talk: Talk) => Effect.Effect<unknown>) =>
   it.live(name, () => Effect.scoped(Effect.flatMap(greeted(), program)))
@@ -279,11 +299,13 @@ describe.skipIf(missing !== undefined)(`the agent's protocol${missing === undefi
 
     onAgent("have a terminal when asked to", (talk) =>
       Effect.gen(function* () {
-        const channel = talk.sh("tty | cut -d/ -f3; stty size; read line; echo got $line; cat; echo end", { flags: 1 })
-        talk.send(frame(0x08, 0, channel, u16(33), u16(99)))
+        const channel = talk.newChannel
+        const script = "echo $(tty | cut -d/ -f3) $(stty size); read line; echo got $line; cat; echo end"
+        // In one piece: else the command may look at its size before it is told the new one.
+        talk.send(runFrame(channel, ["sh", "-c", script], { flags: 1 }), frame(0x08, 0, channel, u16(33), u16(99)))
         talk.send(data(channel, "a line\n"), end(channel))
         const text = (yield* talk.text(channel)).replaceAll("\r", "")
-        assert.include(text, "pts\n33 99\n")
+        assert.include(text, "pts 33 99\n")
         assert.include(text, "got a line\nend\n")
       })
     )
@@ -300,6 +322,63 @@ describe.skipIf(missing !== undefined)(`the agent's protocol${missing === undefi
           texts,
           Array.from({ length: 200 }, (_, i) => `${i}\n`)
         )
+      })
+    )
+  })
+
+  describe("the supervisor that waits for a command", () => {
+    onAgent("is one of its own, of which nobody can get hold", (talk) =>
+      Effect.gen(function* () {
+        const spare = "$(ps -eo pid=,comm= | grep -w spare | cut -c 1-8)"
+        const script = `while pid=${spare}; [ -z "$pid" ]; do sleep 0.01; done; kill -9 $pid 2>&1 | grep -c permitted`
+        const before = yield* spareOf(talk)
+        assert.strictEqual(yield* talk.output(script, { user: "0:0" }), "1\n")
+        // The one that waited before has become the supervisor of what looked for the next.
+        assert.notStrictEqual(yield* spareOf(talk), before)
+      })
+    )
+
+    onAgent("holds nothing of the commands that ran when it began", (talk) =>
+      Effect.gen(function* () {
+        const channel = talk.run(["cat"], { flags: 2 })
+        yield* talk.nextOf(channel, 0x83)
+        const spare = yield* spareOf(talk)
+        assert.deepStrictEqual(fs.readdirSync(`/proc/${spare}/fd`), ["0", "1"])
+        talk.send(end(channel))
+        assert.deepStrictEqual(yield* talk.exitOf(channel), [0, 0])
+      })
+    )
+
+    onAgent("is done without when it is killed, and is there again afterwards", (talk) =>
+      Effect.gen(function* () {
+        const spare = yield* spareOf(talk)
+        process.kill(spare, "SIGKILL")
+        assert.strictEqual(yield* talk.output("echo on"), "on\n")
+        while ((yield* spareOf(talk)) === spare) yield* Effect.sleep(5)
+        assert.strictEqual(yield* talk.output("echo and on"), "and on\n")
+      })
+    )
+
+    onAgent("is done without for what is too large for it", (talk) =>
+      Effect.gen(function* () {
+        const spare = yield* spareOf(talk)
+        const large = "x".repeat(100_000)
+        assert.strictEqual(yield* talk.output('echo "${#LARGE}"', { env: [`LARGE=${large}`] }), "100000\n")
+        const fds = Array.from({ length: 200 }, (_, index) => [index + 3, 2] as const)
+        const channel = talk.run(["perl", "-e", 'open($f, ">&=202"); print $f "here\\n"'], { fds })
+        assert.strictEqual(yield* talk.text(channel, 202), "here\n")
+        assert.strictEqual(yield* spareOf(talk), spare)
+      })
+    )
+
+    onAgent("outlives a reset", (talk) =>
+      Effect.gen(function* () {
+        const spare = yield* spareOf(talk)
+        const reset = talk.newChannel
+        talk.send(frame(0x0c, 0, reset))
+        assert.strictEqual((yield* talk.nextOf(reset)).type, 0x87)
+        assert.strictEqual(yield* spareOf(talk), spare)
+        assert.strictEqual(yield* talk.output("echo on"), "on\n")
       })
     )
   })
@@ -322,7 +401,7 @@ describe.skipIf(missing !== undefined)(`the agent's protocol${missing === undefi
         yield* talk.nextOf(channel, 0x83)
         yield* Effect.sleep(300)
         yield* talk.close(channel)
-        assert.strictEqual(yield* talk.output("ps -eo user= | grep -c '^64998'"), "1\n")
+        assert.strictEqual(yield* talk.output("ps -eo user=,comm= | grep '^64998' | grep -vc spare"), "1\n")
       })
     )
 
@@ -381,6 +460,75 @@ describe.skipIf(missing !== undefined)(`the agent's protocol${missing === undefi
         assert.deepStrictEqual(types(talk.frames, sandbox), [])
         assert.strictEqual(yield* inside(talk, "75002"), 0)
         assert.strictEqual(yield* inside(talk, "75001"), 1)
+      })
+    )
+  })
+
+  describe("large files", () => {
+    const u64 = (value: bigint) => {
+      const bytes = Buffer.alloc(8)
+      bytes.writeBigUInt64LE(value)
+      return bytes
+    }
+    const download = (talk: Talk, name: string, offset: number, most: bigint) => {
+      const channel = talk.newChannel
+      talk.send(frame(0x0a, 0, channel, u8(25), str(name), u64(BigInt(offset)), u64(most)))
+      talk.send(frame(0x06, 1, channel, u32(2 ** 30)))
+      return channel
+    }
+    const received = (talk: Talk, channel: number) =>
+      Effect.gen(function* () {
+        const parts: Array<Buffer> = []
+        while (true) {
+          const { payload, type } = yield* talk.nextOf(channel, 0x84, 0x87)
+          if (type === 0x87) return { bytes: Buffer.concat(parts), sent: Number(payload.readBigUInt64LE(0)) }
+          parts.push(payload)
+        }
+      })
+    const content = Buffer.from(Uint8Array.from({ length: 3_000_000 }, (_, i) => i * 31 + (i >> 8)))
+
+    onAgent("come whole, from any place on, with pings and other files in between", (talk) =>
+      Effect.gen(function* () {
+        fs.writeFileSync(path.join(talk.directory, "work", "large"), content, { mode: 0o644 })
+        const cuts = [
+          [0, 2n ** 62n],
+          [4097, 2n ** 62n],
+          [1_000_003, 1_000_000n],
+          [3_000_000, 10n],
+          [5_000_000, 10n]
+        ] as const
+        const channels = cuts.map(([offset, most]) => download(talk, "large", offset, most))
+        for (let i = 0; i < 200; i++) {
+          talk.send(frame(0x02, 0, 0, ping))
+          yield* talk.next(({ type }) => type === 0x82)
+        }
+        for (const [index, [offset, most]] of cuts.entries()) {
+          const { bytes, sent } = yield* received(talk, channels[index] ?? 0)
+          const wanted = content.subarray(offset, Math.min(offset + Number(most), content.length))
+          assert.strictEqual(sent, wanted.length)
+          assert.strictEqual(Buffer.compare(bytes, wanted), 0, `from ${offset}`)
+        }
+      })
+    )
+
+    onAgent("can be given up, and leave no descriptor open", (talk) =>
+      Effect.gen(function* () {
+        fs.writeFileSync(path.join(talk.directory, "work", "large"), content, { mode: 0o644 })
+        const agent = fieldOf(String(yield* spareOf(talk)), "PPid")
+        const open = () => fs.readdirSync(`/proc/${agent}/fd`).length
+        yield* received(talk, download(talk, "large", 0, 2n ** 62n))
+        const before = open()
+        for (let i = 0; i < 20; i++) {
+          const channel = talk.newChannel
+          // Without credit for all of it.
+          talk.send(frame(0x0a, 0, channel, u8(25), str("large"), u64(0n), u64(2n ** 62n)))
+          yield* talk.nextOf(channel, 0x84)
+          yield* talk.close(channel, 0)
+        }
+        talk.frames = []
+        while (open() > before) yield* Effect.sleep(5)
+        const { bytes } = yield* received(talk, download(talk, "large", 0, 2n ** 62n))
+        assert.strictEqual(Buffer.compare(bytes, content), 0)
       })
     )
   })

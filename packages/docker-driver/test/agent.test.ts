@@ -1,11 +1,13 @@
 /* oxlint-disable vitest/no-conditional-tests, vitest/no-disabled-tests -- what cannot be had here is shown as skipped */
 /** The host's side against the agent itself, as a process of this machine: what the conformance suite does not ask for. */
 import { CommandUser, SandboxId } from "@effect-sandbox/core"
+import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Option, Queue, Scope, Stream } from "effect"
+import { Deferred, Effect, Exit, Fiber, FileSystem, Option, Queue, Scope, Stream } from "effect"
 import { ChildProcess } from "effect/process"
 import type { Socket } from "effect/socket"
 import { connect, listen } from "../src/internal/agent/connect.ts"
+import * as hostFiles from "../src/internal/agent/hostFiles.ts"
 import * as instances from "../src/internal/agent/instance.ts"
 import * as LocalAgent from "./support/LocalAgent.ts"
 
@@ -38,7 +40,90 @@ const readAll = (pull: Socket.Reader["pull"]) =>
     return { all, reason: error.reason }
   })
 
+/** 5 MiB and a bit, unlike at any two offsets. */
+const content = Uint8Array.from({ length: 5 * 1_048_576 + 17 }, (_, index) => (index * 31 + (index >> 8)) & 0xff)
+
+const copies = () => {
+  it.live(
+    "copies files from this machine and back, with their permissions, over what was there",
+    () =>
+      Effect.gen(function* () {
+        const { connection, fileSystem } = yield* sandbox
+        const host = yield* FileSystem.FileSystem
+        const directory = yield* host.makeTempDirectoryScoped()
+        const here = `${directory}/here`
+        for (const length of [content.length, 1_048_576, 1, 0]) {
+          yield* host.writeFile(here, content.subarray(0, length))
+          yield* hostFiles.upload({ connection, host, from: here, to: "there", mode: 0o100_750 })
+          assert.strictEqual(Buffer.compare(yield* fileSystem.readFile("there"), content.subarray(0, length)), 0)
+          yield* hostFiles.download({ connection, host, from: "there", to: `${directory}/back`, mode: 0o100_640 })
+          assert.strictEqual(
+            Buffer.compare(yield* host.readFile(`${directory}/back`), content.subarray(0, length)),
+            0,
+            String(length)
+          )
+        }
+        assert.strictEqual((yield* fileSystem.stat("there")).mode & 0o7777, 0o750)
+        assert.strictEqual((yield* host.stat(`${directory}/back`)).mode & 0o7777, 0o640)
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    limit
+  )
+
+  it.live(
+    "overwrites nothing with a file that cannot be read, and says which it was",
+    () =>
+      Effect.gen(function* () {
+        const { connection, fileSystem } = yield* sandbox
+        const host = yield* FileSystem.FileSystem
+        const here = `${yield* host.makeTempDirectoryScoped()}/here`
+        yield* host.writeFileString(here, "kept here")
+        yield* fileSystem.writeFileString("there", "kept there")
+        const copy = { connection, host, mode: 0o644 }
+        const failures = [
+          yield* Effect.flip(hostFiles.upload({ ...copy, from: `${here}-not`, to: "there" })),
+          yield* Effect.flip(hostFiles.download({ ...copy, from: "not-there", to: here })),
+          yield* Effect.flip(hostFiles.upload({ ...copy, from: here, to: "no/such/directory" })),
+          yield* Effect.flip(hostFiles.download({ ...copy, from: ".", to: here }))
+        ]
+        assert.deepStrictEqual(
+          failures.map(({ reason }) => `${reason._tag} ${"pathOrDescriptor" in reason ? reason.pathOrDescriptor : ""}`),
+          [`NotFound ${here}-not`, "NotFound not-there", "NotFound no/such/directory", "BadResource ."]
+        )
+        assert.strictEqual(yield* host.readFileString(here), "kept here")
+        assert.strictEqual(yield* fileSystem.readFileString("there"), "kept there")
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    limit
+  )
+
+  it.live(
+    "gives up a copy at any moment, and copies on",
+    () =>
+      Effect.gen(function* () {
+        const { connection, fileSystem } = yield* sandbox
+        const host = yield* FileSystem.FileSystem
+        const here = `${yield* host.makeTempDirectoryScoped()}/here`
+        yield* host.writeFile(here, content)
+        const copy = { connection, host, mode: 0o644 }
+        for (let moment = 0; moment < 40; moment++) {
+          const up = yield* Effect.forkChild(hostFiles.upload({ ...copy, from: here, to: "there" }))
+          yield* Effect.sleep(moment / 4)
+          yield* Fiber.interrupt(up)
+          yield* fileSystem.writeFile("whole", content)
+          const down = yield* Effect.forkChild(hostFiles.download({ ...copy, from: "whole", to: `${here}-back` }))
+          yield* Effect.sleep(moment / 4)
+          yield* Fiber.interrupt(down)
+        }
+        assert.strictEqual(connection.channelCount, 0)
+        yield* hostFiles.upload({ ...copy, from: here, to: "there" })
+        assert.strictEqual(Buffer.compare(yield* fileSystem.readFile("there"), content), 0)
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    limit
+  )
+}
+
 const tests = () => {
+  copies()
+
   it.live(
     "a gigabyte of output needs no memory, and holds up nobody",
     () =>

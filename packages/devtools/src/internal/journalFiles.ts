@@ -42,13 +42,14 @@ export const numbers = (
 export const isSame = (one: FileSystem.File.Info, other: FileSystem.File.Info): boolean =>
   Option.isNone(one.ino) || Option.isNone(other.ino) || (one.dev === other.dev && one.ino.value === other.ino.value)
 
-/** Says what was going on. */
+/** Says what was going on, and what the system said: for a full disk and the like Effect has no word of its own. */
 export const unavailable =
   (file: string, operation: string) =>
-  (error: PlatformError): JournalError =>
-    new JournalError({
-      reason: new Unavailable({ file, operation, description: error.message, cause: error })
-    })
+  (error: PlatformError): JournalError => {
+    const { cause } = error.reason
+    const description = cause instanceof Error ? cause.message : error.message
+    return new JournalError({ reason: new Unavailable({ file, operation, description, cause: error }) })
+  }
 
 /** Fills the bytes from a position on, as far as the file goes; how many there were. */
 export const readFully = Effect.fnUntraced(function* (file: FileSystem.File, bytes: Uint8Array, position: number) {

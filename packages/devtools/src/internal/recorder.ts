@@ -130,7 +130,9 @@ export const record = Effect.fnUntraced(function* (store: Store, settings: Setti
         duration: drainTimeout,
         orElse: () => Effect.logWarning(`${name} was closed before all of it had reached the disk`)
       }),
-      Effect.ignoreCause({ log: "Warn", message: `${name} could not be synced when it was closed` })
+      Effect.catch((error) =>
+        Effect.logWarning(`${name} was closed before all of it had reached the disk: ${error.message}`)
+      )
     )
   )
   if (settings.sync !== "always" && settings.sync !== "never") {

@@ -9,10 +9,12 @@ import type { SandboxEvent } from "@effect-sandbox/core/SandboxEvent"
 import { isReadonlyArrayNonEmpty } from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as FileSystem from "effect/FileSystem"
 import * as Result from "effect/Result"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { Fragment } from "effect/sql/Statement"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as EventFilter from "../EventFilter.ts"
 import type { ReadOptions } from "../EventJournal.ts"
@@ -34,23 +36,29 @@ export const read = (
     Effect.map(openForReading(file, options), (sql) => Stream.fromPull(Effect.sync(() => pull(sql, file, options))))
   )
 
+/** Opens it until the scope closes, or nothing when there is no journal in the file yet. */
+const openIfThere = Effect.fnUntraced(function* (file: string) {
+  const own = yield* Scope.fork(yield* Effect.scope)
+  const open = Effect.gen(function* () {
+    const { sql } = yield* Scope.provide(SqliteClient.make({ file, readOnly: true, busyTimeoutMillis }), own)
+    return (yield* check(sql, file)) ? sql : undefined
+  })
+  const sql = yield* open.pipe(Effect.mapError(unavailable(file, "open")), Effect.withTracerEnabled(false))
+  if (sql === undefined) yield* Scope.close(own, Exit.void)
+  return sql
+})
+
 /** Waits for the journal to be there if it is to be followed. */
 const openForReading = Effect.fnUntraced(function* (file: string, options: ReadOptions) {
   const { follow = false, pollInterval = "100 millis" } = options
   const fs = yield* FileSystem.FileSystem
   while (true) {
-    if (yield* Effect.mapError(fs.exists(file), unavailableFile(file, "open"))) {
-      const { sql } = yield* Effect.mapError(
-        SqliteClient.make({ file, readOnly: true, busyTimeoutMillis }),
-        unavailable(file, "open")
-      )
-      const isJournal = yield* Effect.mapError(check(sql, file), unavailable(file, "open")).pipe(
-        Effect.withTracerEnabled(false)
-      )
-      if (isJournal) return sql
-      if (!follow) return yield* new JournalError({ reason: new NotAJournal({ file, description: "it is empty" }) })
-    } else if (!follow) {
-      return yield* new JournalError({ reason: new JournalNotFound({ file }) })
+    const isThere = yield* Effect.mapError(fs.exists(file), unavailableFile(file, "open"))
+    const sql = isThere ? yield* openIfThere(file) : undefined
+    if (sql !== undefined) return sql
+    if (!follow) {
+      const reason = isThere ? new NotAJournal({ file, description: "it is empty" }) : new JournalNotFound({ file })
+      return yield* new JournalError({ reason })
     }
     yield* Effect.sleep(pollInterval)
   }

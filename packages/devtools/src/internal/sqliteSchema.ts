@@ -17,7 +17,6 @@ const migrationsTable = "journal_migrations"
 const migrations: Record<string, Effect.Effect<void, SqlError, SqlClient.SqlClient>> = {
   "1_events": Effect.gen(function* () {
     const sql = yield* SqlClient.SqlClient
-    yield* sql`PRAGMA application_id = ${sql.literal(String(applicationId))}`
     yield* sql`CREATE TABLE events (
       id INTEGER PRIMARY KEY,
       timestamp REAL NOT NULL,
@@ -42,19 +41,28 @@ const migrations: Record<string, Effect.Effect<void, SqlError, SqlClient.SqlClie
 /** The latest schema that is known here. */
 export const version = Object.keys(migrations).length
 
-/** Brings the tables up to date. */
-export const migrate: Effect.Effect<void, SqlError | Migrator.MigrationError, SqlClient.SqlClient> = Effect.asVoid(
-  Migrator.make({})({ loader: Migrator.fromRecord(migrations), table: migrationsTable })
-)
+/**
+ * Makes the tables, or brings them up to date. The mark comes first: whatever a process that dies leaves of a journal is
+ * known as one.
+ */
+export const migrate = Effect.fnUntraced(function* (sql: SqlClient.SqlClient) {
+  yield* sql`PRAGMA application_id = ${sql.literal(String(applicationId))}`
+  yield* Migrator.make({})({ loader: Migrator.fromRecord(migrations), table: migrationsTable }).pipe(
+    Effect.provideService(SqlClient.SqlClient, sql)
+  )
+})
 
-/** Fails unless the database is a journal of ours, or empty; whether it is a journal. */
+/** Whether a database is a journal that can be read; if not, it is empty. Fails when it is anything else. */
 export const check = Effect.fnUntraced(function* (sql: SqlClient.SqlClient, file: string) {
+  // In this order, since another process may be making it: no table comes before the mark.
+  const tables = yield* sql`SELECT name FROM sqlite_schema WHERE type = 'table'`.values
   const [[id] = [0]] = yield* sql`PRAGMA application_id`.values
-  const [[tables] = [0]] = yield* sql`SELECT count(*) FROM sqlite_schema`.values
-  if (id === 0 && tables === 0) return false
   if (id !== applicationId) {
+    if (id === 0 && tables.length === 0) return false
     return yield* new JournalError({ reason: new NotAJournal({ file, description: "it is another database" }) })
   }
+  const names = new Set(tables.map(([name]) => name))
+  if (!names.has("events") || !names.has(migrationsTable)) return false
   const [[found] = [0]] = yield* sql`SELECT max(migration_id) FROM ${sql(migrationsTable)}`.values
   if (Number(found) > version) {
     return yield* new JournalError({ reason: new NewerSchema({ file, version: Number(found), known: version }) })

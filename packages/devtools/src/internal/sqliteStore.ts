@@ -4,7 +4,6 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FileSystem from "effect/FileSystem"
 import * as Scope from "effect/Scope"
-import { SqlClient } from "effect/sql/SqlClient"
 import * as EventFilter from "../EventFilter.ts"
 import { stringify } from "./eventLines.ts"
 import { split, unavailable as unavailableFile } from "./journalFiles.ts"
@@ -56,7 +55,7 @@ export const open = Effect.fnUntraced(function* (settings: Settings) {
     yield* check(sql, file)
     yield* sql`PRAGMA journal_mode = WAL`
     yield* sql`PRAGMA synchronous = ${sql.literal(synchronous)}`
-    yield* Effect.provideService(migrate, SqlClient, sql)
+    yield* migrate(sql)
     const [[id] = []]: Rows = yield* sql`SELECT max(id) FROM events`.values
     lastId = Number(id ?? 0)
   })

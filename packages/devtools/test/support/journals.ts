@@ -80,7 +80,7 @@ const full = PlatformError.systemError({
   _tag: "Unknown",
   module: "FileSystem",
   method: "write",
-  description: "ENOSPC: no space left on device"
+  cause: new Error("ENOSPC: no space left on device, write")
 })
 
 /** The real file system on such a disk. */

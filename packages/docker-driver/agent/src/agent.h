@@ -49,6 +49,17 @@ static inline uint32_t window_growth(uint32_t window) {
 /* Queues one frame. Takes a copy of the payload. Never blocks, never fails (out of memory ends the agent). */
 void send_frame(uint8_t type, uint8_t detail, uint32_t channel, const struct part *parts, size_t count);
 
+/*
+ * A pipe from whoever has bytes to the queue: they are moved on from there, and never copied. Kept by the frames that wait
+ * to be sent, and by who made it.
+ */
+struct conduit;
+/* NULL when there can be none. `writer` is the caller's to close. */
+struct conduit *conduit_make(int *writer);
+void conduit_release(struct conduit *);
+/* Queues one frame whose payload is what comes next in a conduit, where all of it is already. */
+void send_from(struct conduit *, uint8_t type, uint8_t detail, uint32_t channel, size_t length);
+
 /* The final frame of a failed channel. `message` may be NULL. */
 void send_error(uint32_t channel, int error, uint8_t stage, const char *message);
 

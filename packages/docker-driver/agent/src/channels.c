@@ -7,6 +7,7 @@
 #include "commands.h"
 #include "connections.h"
 #include "loop.h"
+#include "queue.h"
 #include "reset.h"
 
 #define BUCKETS 4096u
@@ -36,7 +37,7 @@ void channel_remove(struct channel *channel) {
 }
 
 void channel_closed(struct channel *channel) {
-  send_frame(FRAME_CLOSED, 0, channel->number, NULL, 0);
+  send_companion(FRAME_CLOSED, 0, channel->number);
   channel_remove(channel);
 }
 

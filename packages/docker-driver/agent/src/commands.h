@@ -42,7 +42,9 @@ bool commands_of_root(void);
 void commands_kill_sessions(void);
 /* How many commands of sessions there are of which something is left. */
 size_t commands_of_sessions(void);
-/* The supervisors that there are (malloc), or those that belong to the sandbox. */
+/* Whether anything is left of commands of the sandbox. */
+bool commands_of_sandbox(void);
+/* The supervisors that there are (malloc), or those that belong to the sandbox; with one that waits for its command. */
 pid_t *commands_supervisors(bool sandbox_only, size_t *count);
 
 #endif

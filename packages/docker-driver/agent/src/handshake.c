@@ -7,8 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "loop.h"
 #include "memory.h"
 #include "queue.h"
+#include "supervise.h"
 
 #ifndef BUILD
 #define BUILD "development"
@@ -76,6 +78,7 @@ static void prepared(void *argument) {
   uint32_t numbers[3] = {htole32(settings.uid), htole32(settings.gid), htole32((uint32_t)getpid())};
   uint32_t build_length = htole32((uint32_t)strlen(BUILD)), home_length = htole32((uint32_t)strlen(passwd_home));
   done = true;
+  loop_later(supervise_ahead);
   send_frame(FRAME_WELCOME, 0, 0,
              (struct part[]){
                  {&version, sizeof version},

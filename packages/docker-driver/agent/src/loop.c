@@ -151,11 +151,20 @@ void loop_start(void) {
   loop_watch(&wake_up, EPOLLIN);
 }
 
+static void (*later)(void);
+
+void loop_later(void (*call)(void)) { later = call; }
+
 _Noreturn void loop_run(void) {
   struct epoll_event events[EVENTS_PER_TURN];
   for (;;) {
     queue_flush();
     if (!queue_full()) outputs_resume();
+    if (later != NULL) {
+      void (*call)(void) = later;
+      later = NULL;
+      call();
+    }
     int count = epoll_wait(epoll_fd, events, EVENTS_PER_TURN, timeout());
     if (count < 0 && errno != EINTR) die("cannot wait for events");
     for (int i = 0; i < count; i++) {

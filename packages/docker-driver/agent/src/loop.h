@@ -28,6 +28,9 @@ struct timer {
 void timer_set(struct timer *, uint64_t milliseconds);
 void timer_clear(struct timer *);
 
+/* Calls this once, when what the turn has to say was sent. One at a time. */
+void loop_later(void (*call)(void));
+
 /* Milliseconds, monotonic. */
 uint64_t loop_now(void);
 

@@ -3,6 +3,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -11,7 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "agent.h"
@@ -22,6 +25,9 @@
 #define CHUNK_SIZE (32u * 1024u)
 #define CHUNKS_PER_WRITE 16
 #define WRITES_PER_FLUSH 32
+#define CONDUIT_SIZE (256 * 1024)
+/* Nanoseconds that companions wait for something: longer than it mostly takes to come, and nothing to anybody. */
+#define LINGER 1000000
 
 /* Whole frames, one after the other. */
 struct chunk {
@@ -29,7 +35,14 @@ struct chunk {
   size_t length, capacity;
   size_t sent;
   size_t boundary; /* the start of a frame, at or before `sent` */
+  struct conduit *conduit; /* there the payload is of the one frame whose header is here; mostly NULL */
+  size_t left;             /* how much of it */
   uint8_t bytes[];
+};
+
+struct conduit {
+  int reader;
+  atomic_uint keepers;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -43,6 +56,10 @@ static size_t urgent_length, urgent_sent, urgent_capacity;
 static atomic_size_t size;
 static struct source *paused;
 static bool blocked; /* the other end takes nothing at the moment; the main thread waits for it */
+static bool hurry;   /* something that waits to be sent is no companion */
+static uint64_t expected; /* until when companions wait; nanoseconds */
+static struct source linger = {.fd = -1};
+static bool lingering;
 
 bool queue_full(void) { return atomic_load_explicit(&size, memory_order_relaxed) >= QUEUE_HIGH; }
 size_t queue_size(void) { return atomic_load_explicit(&size, memory_order_relaxed); }
@@ -58,9 +75,16 @@ static void put_header(uint8_t *at, uint8_t type, uint8_t detail, uint32_t chann
   memcpy(at + 6, &number, 4);
 }
 
+static void append(struct chunk *chunk, size_t capacity) {
+  *chunk = (struct chunk){.capacity = capacity};
+  if (last == NULL) first = chunk;
+  else last->next = chunk;
+  last = chunk;
+}
+
 /* Room for one frame at the end of the queue. */
 static uint8_t *extend(size_t frame) {
-  if (last == NULL || last->capacity - last->length < frame) {
+  if (last == NULL || last->conduit != NULL || last->capacity - last->length < frame) {
     struct chunk *chunk = NULL;
     size_t capacity = frame > CHUNK_SIZE / 2 ? frame : CHUNK_SIZE;
     if (capacity == CHUNK_SIZE && spare != NULL) {
@@ -69,12 +93,7 @@ static uint8_t *extend(size_t frame) {
     } else {
       chunk = allocate(sizeof *chunk + capacity);
     }
-    chunk->next = NULL;
-    chunk->length = chunk->sent = chunk->boundary = 0;
-    chunk->capacity = capacity;
-    if (last == NULL) first = chunk;
-    else last->next = chunk;
-    last = chunk;
+    append(chunk, capacity);
   }
   uint8_t *at = last->bytes + last->length;
   last->length += frame;
@@ -86,6 +105,7 @@ static void drop_first(void) {
   struct chunk *done = first;
   first = done->next;
   if (first == NULL) last = NULL;
+  if (done->conduit != NULL) conduit_release(done->conduit);
   if (spare == NULL && done->capacity == CHUNK_SIZE) spare = done;
   else free(done);
 }
@@ -114,13 +134,55 @@ static size_t count_off(size_t sent, size_t until) {
   return sent - step;
 }
 
+/* Where the system does not move bytes from pipe to pipe: copies those that the first chunk still has in its conduit. */
+static void copy_rest(void) {
+  struct chunk *chunk = allocate(sizeof *chunk + first->left);
+  *chunk = (struct chunk){.next = first->next, .capacity = first->left};
+  while (chunk->length < chunk->capacity) {
+    ssize_t got = read(first->conduit->reader, chunk->bytes + chunk->length, chunk->capacity - chunk->length);
+    if (got <= 0 && errno != EINTR) die("cannot read a pipe");
+    if (got > 0) chunk->length += (size_t)got;
+  }
+  /* It is the middle of a frame. */
+  chunk->boundary = chunk->length;
+  if (last == first) last = chunk;
+  conduit_release(first->conduit);
+  free(first);
+  first = chunk;
+}
+
+/* Moves from the first chunk's conduit, whose header was sent, as `write_some` writes. */
+static bool move_some(void) {
+  ssize_t moved = splice(first->conduit->reader, NULL, output.fd, NULL, first->left, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+  if (moved < 0) {
+    if (errno == EINTR) return true;
+    if (errno == EINVAL || errno == ENOSYS || errno == EPERM) {
+      copy_rest();
+      return true;
+    }
+    if (errno == EAGAIN) {
+      blocked = true;
+      return false;
+    }
+    leave(0); /* nobody listens any more */
+  }
+  first->left -= (size_t)moved;
+  atomic_fetch_sub_explicit(&size, (size_t)moved, memory_order_relaxed);
+  if (first->left == 0) drop_first();
+  return true;
+}
+
 /* Writes once; false when there is nothing to write or the other end takes nothing. Needs the lock. */
 static bool write_some(void) {
   struct iovec parts[CHUNKS_PER_WRITE + 2];
   int count = 0;
   struct chunk *chunk = first;
   size_t split = 0; /* up to here the first chunk goes before what is urgent */
-  if (urgent_length > 0) {
+  bool moving = first != NULL && first->conduit != NULL;
+  if (moving && first->sent == first->length) return move_some();
+  /* Nothing comes between a header and what is in its conduit. */
+  bool hasten = urgent_length > 0 && !(moving && first->sent > 0);
+  if (hasten) {
     if (chunk != NULL) {
       split = end_of_frame(chunk);
       count = add_part(parts, count, chunk->bytes + chunk->sent, split - chunk->sent);
@@ -128,11 +190,13 @@ static bool write_some(void) {
     count = add_part(parts, count, urgent + urgent_sent, urgent_length - urgent_sent);
     if (chunk != NULL) {
       count = add_part(parts, count, chunk->bytes + split, chunk->length - split);
-      chunk = chunk->next;
+      chunk = moving ? NULL : chunk->next;
     }
   }
-  for (; chunk != NULL && count < CHUNKS_PER_WRITE; chunk = chunk->next)
+  while (chunk != NULL && count < CHUNKS_PER_WRITE) {
     count = add_part(parts, count, chunk->bytes + chunk->sent, chunk->length - chunk->sent);
+    chunk = chunk->conduit != NULL ? NULL : chunk->next;
+  }
   if (count == 0) return false;
 
   ssize_t written = writev(output.fd, parts, count);
@@ -145,7 +209,7 @@ static bool write_some(void) {
     leave(0); /* nobody listens any more */
   }
   size_t sent = (size_t)written;
-  if (urgent_length > 0) {
+  if (hasten) {
     if (first != NULL) sent = count_off(sent, split);
     size_t step = urgent_length - urgent_sent < sent ? urgent_length - urgent_sent : sent;
     urgent_sent += step;
@@ -155,7 +219,7 @@ static bool write_some(void) {
   }
   while (first != NULL) {
     sent = count_off(sent, first->length);
-    if (first->sent < first->length) break;
+    if (first->sent < first->length || first->left > 0) break;
     drop_first();
   }
   return true;
@@ -167,11 +231,39 @@ static void write_all(void) {
   if (queue_size() < QUEUE_HIGH / 2) pthread_cond_broadcast(&room);
 }
 
+static uint64_t nanoseconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void set_linger(bool on) {
+  if (lingering == on) return;
+  lingering = on;
+  struct itimerspec time = {.it_value = {0, on ? LINGER : 0}};
+  timerfd_settime(linger.fd, 0, &time, NULL);
+}
+
+static void linger_ended(struct source *source, uint32_t events) {
+  uint64_t count;
+  (void)events;
+  if (read(source->fd, &count, sizeof count) < 0) return;
+  lingering = false;
+  pthread_mutex_lock(&lock);
+  hurry = true;
+  pthread_mutex_unlock(&lock);
+}
+
 void queue_flush(void) {
   pthread_mutex_lock(&lock);
-  if (first != NULL || urgent_length > 0) write_all();
-  bool wait = first != NULL || urgent_length > 0;
+  bool some = first != NULL || urgent_length > 0;
+  bool later = some && !hurry && expected > 0 && nanoseconds() < expected;
+  if (some && !later) write_all();
+  bool wait = !later && (first != NULL || urgent_length > 0);
+  if (hurry) expected = 0;
+  hurry = wait;
   pthread_mutex_unlock(&lock);
+  set_linger(later);
   loop_watch(&output, wait ? EPOLLOUT : 0);
   if (paused != NULL && queue_size() < QUEUE_STOP / 2) {
     loop_watch(paused, EPOLLIN);
@@ -197,6 +289,29 @@ void queue_start(int fd) {
   main_thread = pthread_self();
   output = (struct source){.fd = fd, .ready = writable};
   loop_watch(&output, 0);
+  linger = (struct source){.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK), .ready = linger_ended};
+  if (linger.fd < 0) die("cannot make a timer");
+  loop_watch(&linger, EPOLLIN);
+}
+
+/* The end of sending, with the lock. The main thread sends everything at the end of its turn; a worker need not wait. */
+static void sent_by_thread(void) {
+  bool wake = false;
+  hurry = true;
+  if (!pthread_equal(pthread_self(), main_thread) && !blocked) {
+    write_all();
+    wake = first != NULL;
+  }
+  pthread_mutex_unlock(&lock);
+  if (wake) loop_wake();
+}
+
+void queue_expect(void) { expected = nanoseconds() + LINGER; }
+
+void send_companion(uint8_t type, uint8_t detail, uint32_t channel) {
+  pthread_mutex_lock(&lock);
+  put_header(extend(FRAME_HEADER), type, detail, channel, 0);
+  pthread_mutex_unlock(&lock);
 }
 
 void send_frame(uint8_t type, uint8_t detail, uint32_t channel, const struct part *parts, size_t count) {
@@ -210,14 +325,37 @@ void send_frame(uint8_t type, uint8_t detail, uint32_t channel, const struct par
     if (parts[i].length > 0) memcpy(at, parts[i].bytes, parts[i].length);
     at += parts[i].length;
   }
-  /* The main thread sends everything at the end of its turn; a worker need not wait for that. */
-  bool wake = false;
-  if (!pthread_equal(pthread_self(), main_thread) && !blocked) {
-    write_all();
-    wake = first != NULL;
-  }
-  pthread_mutex_unlock(&lock);
-  if (wake) loop_wake();
+  sent_by_thread();
+}
+
+struct conduit *conduit_make(int *writer) {
+  int fds[2];
+  if (pipe2(fds, O_CLOEXEC) != 0) return NULL;
+  fcntl(fds[1], F_SETPIPE_SZ, CONDUIT_SIZE); /* where that is too much, it does without */
+  struct conduit *conduit = allocate(sizeof *conduit);
+  conduit->reader = fds[0];
+  atomic_init(&conduit->keepers, 1);
+  *writer = fds[1];
+  return conduit;
+}
+
+void conduit_release(struct conduit *conduit) {
+  if (atomic_fetch_sub(&conduit->keepers, 1) > 1) return;
+  close(conduit->reader);
+  free(conduit);
+}
+
+void send_from(struct conduit *conduit, uint8_t type, uint8_t detail, uint32_t channel, size_t length) {
+  struct chunk *chunk = allocate(sizeof *chunk + FRAME_HEADER);
+  atomic_fetch_add(&conduit->keepers, 1);
+  pthread_mutex_lock(&lock);
+  append(chunk, FRAME_HEADER);
+  put_header(chunk->bytes, type, detail, channel, length);
+  chunk->length = FRAME_HEADER;
+  chunk->conduit = conduit;
+  chunk->left = length;
+  atomic_fetch_add_explicit(&size, FRAME_HEADER + length, memory_order_relaxed);
+  sent_by_thread();
 }
 
 void send_urgent(uint8_t type, const uint8_t *payload, size_t length) {
@@ -231,6 +369,7 @@ void send_urgent(uint8_t type, const uint8_t *payload, size_t length) {
   if (length > 0) memcpy(urgent + urgent_length + FRAME_HEADER, payload, length);
   atomic_fetch_add_explicit(&size, FRAME_HEADER + length, memory_order_relaxed);
   urgent_length = needed;
+  hurry = true;
   pthread_mutex_unlock(&lock);
 }
 

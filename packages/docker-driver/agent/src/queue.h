@@ -23,6 +23,13 @@ size_t queue_size(void);
 void queue_pause(struct source *);
 /* Sends a frame before all others (though never into the middle of one). */
 void send_urgent(uint8_t type, const uint8_t *payload, size_t length);
+/*
+ * Queues a frame without a payload that waits for a moment when something else is expected, to be sent together with it:
+ * each message takes its time on its way through the engine. Main thread.
+ */
+void send_companion(uint8_t type, uint8_t detail, uint32_t channel);
+/* Something is about to be sent by `send_frame`. Main thread. */
+void queue_expect(void);
 /* Says why the agent ends, and ends it. */
 _Noreturn void fatal(uint8_t reason, const char *message);
 /* Ends the agent at once. */

@@ -58,15 +58,14 @@ static void places_done(char *problem, void *argument) {
 static void step(struct timer *due) {
   (void)due;
   uint64_t passed = loop_now() - began;
-  size_t others;
-  free(commands_supervisors(true, &others));
+  bool others = commands_of_sandbox();
   bool left = commands_of_sessions() > 0;
   if (!left) left = orphans_kill() > 0;
   if (!left) {
     timer_clear(&timer);
     phase = CLEANING;
     connections_reset();
-    if (others > 0) places_sandbox_acts();
+    if (others) places_sandbox_acts();
     places_reset(places_done, NULL);
     return;
   }
@@ -77,7 +76,7 @@ static void step(struct timer *due) {
     return;
   }
   /* At one blow, which nothing outruns, but only where it hits nobody else. */
-  if (passed >= LAST_RESORT && others == 0 && getpid() == 1) kill(-1, SIGKILL);
+  if (passed >= LAST_RESORT && !others && getpid() == 1) kill(-1, SIGKILL);
   timer_set(&timer, LOOK_AGAIN);
 }
 

@@ -21,7 +21,9 @@
 #include "loop.h"
 #include "memory.h"
 #include "orphans.h"
+#include "queue.h"
 #include "reset.h"
+#include "spare.h"
 #include "streams.h"
 #include "supervise.h"
 #include "terminal.h"
@@ -329,6 +331,9 @@ static void report(const struct report *report) {
       send_gone(command);
       break;
     default:
+      /* In one message with the exit, where it can be. */
+      if (run != NULL)
+        for (size_t i = 0; i < run->stream_count; i++) output_finish(&run->streams[i].output);
       send_exit(command, report->status, report->user_time, report->system_time, report->memory);
       if (report->gone) send_gone(command);
       break;
@@ -383,7 +388,11 @@ void commands_reap(void) {
     if (pid <= 0) return;
     struct command *command = commands;
     while (command != NULL && command->supervisor != pid) command = command->next;
-    if (command == NULL) continue; /* an orphan of a supervisor that is gone */
+    /* Else it is an orphan of a supervisor that is gone, or a spare that was killed: one is made with the next command. */
+    if (command == NULL) {
+      spare_ended(pid);
+      continue;
+    }
     /* What it has said before its end. */
     read_reports(&reports, 0);
     supervisor_gone(command, !WIFEXITED(status) || WEXITSTATUS(status) != 0);
@@ -413,8 +422,10 @@ struct making {
 };
 
 static void output_ended(struct output *output, int error) {
+  const struct run_channel *run = output->owner;
   (void)error;
-  (void)output;
+  /* Mostly because it exits. */
+  if (run->command != NULL && !run->command->exited) queue_expect();
 }
 
 static void give(struct making *making, int from, int to, bool keep) {
@@ -585,6 +596,8 @@ static void run_start(uint32_t number, const struct run_fields *fields) {
   if (!sandbox) session_commands++;
   run->command = command;
   channel_add(&run->channel);
+  queue_expect();
+  loop_later(supervise_ahead);
 }
 
 void run_request(uint32_t channel, struct reader *reader) {
@@ -619,12 +632,20 @@ bool commands_of_root(void) { return root_commands; }
 
 size_t commands_of_sessions(void) { return session_commands; }
 
+bool commands_of_sandbox(void) {
+  struct command *command = commands;
+  while (command != NULL && !command->sandbox) command = command->next;
+  return command != NULL;
+}
+
 pid_t *commands_supervisors(bool sandbox_only, size_t *count) {
-  size_t capacity = 0;
+  size_t capacity = 1;
   for (struct command *command = commands; command != NULL; command = command->next) capacity++;
   pid_t *list = allocate(capacity * sizeof *list);
   *count = 0;
   for (struct command *command = commands; command != NULL; command = command->next)
     if (command->sandbox || !sandbox_only) list[(*count)++] = command->supervisor;
+  /* One that waits for a command has nothing of any. */
+  if (spare_waits()) list[(*count)++] = spare_pid();
   return list;
 }

@@ -79,7 +79,7 @@ static void output_ready(struct source *source, uint32_t events) {
   if (error == EAGAIN || error == EINTR) return;
   if (error == EIO) error = 0; /* a terminal that nobody has open any more */
   output_close(output);
-  if (error == 0) send_frame(FRAME_END_OUT, output->index, output->channel, NULL, 0);
+  if (error == 0) send_companion(FRAME_END_OUT, output->index, output->channel);
   output->ended(output, error);
 }
 
@@ -100,6 +100,10 @@ void output_copy(struct output *output) {
   if (!output->open) return;
   output->copying = true;
   if (output->credit > 0) loop_watch(&output->source, EPOLLIN);
+}
+
+void output_finish(struct output *output) {
+  for (int i = 0; i < 2 && output->open && !output->waiting; i++) output_ready(&output->source, 0);
 }
 
 void output_credit(struct output *output, uint32_t more) {

@@ -29,6 +29,8 @@ void output_copy(struct output *);
 void output_credit(struct output *, uint32_t more);
 /* Lets go of the descriptor; nothing more is sent. */
 void output_close(struct output *);
+/* Whoever wrote to it has ended: copies what is there, up to a frame, and the end. */
+void output_finish(struct output *);
 /* There is room in the queue again. */
 void outputs_resume(void);
 

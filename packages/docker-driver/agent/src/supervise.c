@@ -22,6 +22,7 @@
 
 #include "processes.h"
 #include "protocol.h"
+#include "spare.h"
 
 #ifndef SYS_close_range
 #define SYS_close_range 436
@@ -410,7 +411,6 @@ static _Noreturn void run(const struct launch *launch) {
   struct failure failure = {STAGE_START, 0};
   int highest = 0, pipe_fds[2] = {-1, -1};
   pid_t command = -1;
-  become_supervisor();
   if (arrange(launch, &highest) && pipe2(pipe_fds, O_CLOEXEC) == 0) {
     struct birth birth = {launch, pipe_fds[1]};
     command = clone(born, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, &birth);
@@ -439,9 +439,32 @@ static _Noreturn void run(const struct launch *launch) {
 /* --- for the agent ------------------------------------------------------------------------------------------------------- */
 
 pid_t supervise(const struct launch *launch) {
-  pid_t pid = fork();
-  if (pid == 0) run(launch);
+  pid_t pid = spare_use(launch);
+  if (pid < 0) pid = fork();
+  if (pid == 0) {
+    become_supervisor();
+    run(launch);
+  }
   return pid;
+}
+
+void supervise_ahead(void) {
+  int socket;
+  if (spare_waits() || !spare_socket(&socket)) return;
+  pid_t pid = fork();
+  if (pid == 0) {
+    /* Nothing of the agent's may stay here: who reads the other end of a pipe would never see its end. */
+    dup2(socket, 0);
+    report_fd = dup3(report_fd, 1, O_CLOEXEC);
+    close_from(2);
+    become_supervisor();
+    prctl(PR_SET_NAME, "spare");
+    const struct launch *launch = spare_wait(0);
+    prctl(PR_SET_NAME, "supervisor");
+    run(launch);
+  }
+  spare_made(pid);
+  close(socket);
 }
 
 void supervisor_signal(pid_t supervisor, uint8_t target, uint32_t signal) {

@@ -56,6 +56,8 @@ struct report {
 void supervise_start(int report, const struct rlimit *descriptors);
 /* Starts a supervisor; -1 and errno when there can be none. */
 pid_t supervise(const struct launch *);
+/* Has a supervisor wait for the next command, unless one does or there can be none. */
+void supervise_ahead(void);
 
 /* To a supervisor: passes a signal on (enum signal_target). */
 void supervisor_signal(pid_t supervisor, uint8_t target, uint32_t signal);

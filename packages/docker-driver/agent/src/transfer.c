@@ -8,7 +8,7 @@
 #include "files.h"
 #include "memory.h"
 
-enum { PIECE = 256 * 1024, SPARE_CHUNKS = 16, LARGE_CHUNK = 4096 };
+enum { PIECE = 256 * 1024, LARGE_FILE = 128 * 1024, SPARE_CHUNKS = 16, LARGE_CHUNK = 4096 };
 
 /* --- memory for what comes in --------------------------------------------------------------------------------------------- */
 
@@ -67,6 +67,12 @@ static size_t take_credit(struct operation *operation, size_t wanted) {
   return size;
 }
 
+static void give_credit_back(struct operation *operation, size_t size) {
+  pthread_mutex_lock(&operation->lock);
+  operation->credit += size;
+  pthread_mutex_unlock(&operation->lock);
+}
+
 int stream_send(struct operation *operation, const void *bytes, size_t length) {
   for (const uint8_t *at = bytes; length > 0;) {
     size_t size = wait_for_room() ? take_credit(operation, length) : 0;
@@ -78,6 +84,40 @@ int stream_send(struct operation *operation, const void *bytes, size_t length) {
     length -= size;
   }
   return 0;
+}
+
+/*
+ * Sends the rest of a file without copying it: the system moves the pages on that hold it. So what is written to the file
+ * meanwhile may be sent or not, as when it was read. EINVAL when the file cannot be sent so, and nothing was.
+ */
+static int stream_move(struct operation *operation, int fd, off_t position, uint64_t most, uint64_t *sent) {
+  int writer;
+  struct conduit *conduit = conduit_make(&writer);
+  if (conduit == NULL) return EINVAL;
+  int error = 0;
+  while (*sent < most) {
+    uint64_t left = most - *sent;
+    size_t size = wait_for_room() ? take_credit(operation, left < SIZE_MAX ? (size_t)left : SIZE_MAX) : 0;
+    if (size == 0) {
+      error = ECANCELED;
+      break;
+    }
+    off_t at = position + (off_t)*sent;
+    ssize_t got = splice(fd, &at, writer, NULL, size, SPLICE_F_MOVE);
+    if (got < 0 && errno != EINTR) error = errno;
+    size_t moved = got < 0 ? 0 : (size_t)got;
+    give_credit_back(operation, size - moved);
+    if (is_cancelled(operation)) error = ECANCELED;
+    if (error != 0 || got == 0) break;
+    if (moved == 0) continue;
+    operation->began = true;
+    send_from(conduit, FRAME_DATA_OUT, 1, operation->channel, moved);
+    *sent += moved;
+  }
+  close(writer);
+  conduit_release(conduit);
+  bool refused = error == EINVAL || error == ENOSYS || error == EPERM || error == ESPIPE;
+  return refused && *sent == 0 ? EINVAL : error;
 }
 
 struct chunk *stream_take(struct operation *operation) {
@@ -116,13 +156,25 @@ static int download(struct operation *operation, int fd, uint8_t *buffer, uint64
   return 0;
 }
 
+/* What is worth a pipe of its own. */
+static bool is_large(int fd) {
+  struct stat stat;
+  return fstat(fd, &stat) == 0 && S_ISREG(stat.st_mode) && stat.st_size >= LARGE_FILE;
+}
+
 int operation_download(struct operation *operation) {
-  int fd = open_waiting(operation, operation->request.path, O_RDONLY, 0);
+  const struct file_request *request = &operation->request;
+  int fd = open_waiting(operation, request->path, O_RDONLY, 0);
   if (fd < 0) return errno;
-  uint8_t *buffer = allocate(PIECE);
   uint64_t sent = 0;
-  int error = download(operation, fd, buffer, &sent);
-  free(buffer);
+  int error = EINVAL;
+  if (request->offset <= INT64_MAX && is_large(fd))
+    error = stream_move(operation, fd, (off_t)request->offset, request->size, &sent);
+  if (error == EINVAL && sent == 0) {
+    uint8_t *buffer = allocate(PIECE);
+    error = download(operation, fd, buffer, &sent);
+    free(buffer);
+  }
   close(fd);
   if (error == 0) reply_u64(operation, sent);
   return error;

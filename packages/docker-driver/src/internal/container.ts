@@ -1,7 +1,6 @@
 /** One container with its agent: brought up as a whole or not at all (F26), and gone for certain in the end (F23). */
 import type { SandboxSpec } from "@effect-sandbox/core/SandboxDriver"
 import { SandboxStateError } from "@effect-sandbox/core/SandboxError"
-import * as Arr from "effect/Array"
 import * as ByteSize from "effect/ByteSize"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -142,16 +141,11 @@ class LastWords {
 }
 
 const transportOf = (attachment: Attachment, words: LastWords): Transport => ({
-  read: readOutput(attachment, words),
+  receive: (take) =>
+    attachment.receive(({ bytes, source }) => {
+      if (source === "stdout") return take(bytes)
+      words.add(bytes)
+      return undefined
+    }),
   write: (chunks) => attachment.write(...chunks)
 })
-
-const readOutput = (attachment: Attachment, words: LastWords): Transport["read"] =>
-  Effect.flatMap(attachment.pieces, (pieces) => {
-    const chunks: Array<Uint8Array> = []
-    for (const { bytes, source } of pieces) {
-      if (source === "stdout") chunks.push(bytes)
-      else words.add(bytes)
-    }
-    return Arr.isArrayNonEmpty(chunks) ? Effect.succeed(chunks) : readOutput(attachment, words)
-  })

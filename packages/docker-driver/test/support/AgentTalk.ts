@@ -129,6 +129,11 @@ export class Talk {
     })
   }
 
+  /** Of the process that was started: the agent, or what made its namespaces. */
+  get pid(): number | undefined {
+    return this.#child.pid
+  }
+
   get newChannel(): number {
     return ++this.#channel
   }

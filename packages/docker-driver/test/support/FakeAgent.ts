@@ -1,5 +1,6 @@
 /** The other side of a connection, as tests want it: it takes the host's frames, and says whatever it is told to. */
 import { Cause, Deferred, Effect, Queue, type Scope } from "effect"
+import { eachPulled } from "../../src/internal/eachPulled.ts"
 import * as frames from "../../src/internal/protocol/frames.ts"
 import { Reader, Writer } from "../../src/internal/protocol/payload.ts"
 import { type Connection, make as connect, type Hello, type Transport } from "../../src/internal/agent/connection.ts"
@@ -43,7 +44,7 @@ export class FakeAgent {
       return undefined
     })
     this.transport = {
-      read: Queue.takeAll(this.#toHost),
+      receive: (take) => eachPulled(Queue.takeAll(this.#toHost), take),
       write: (chunks) =>
         Effect.suspend(() => {
           this.writes++

@@ -11,6 +11,7 @@ import { randomUUID } from "node:crypto"
 import * as path from "node:path"
 import type { Readable, Writable } from "node:stream"
 import { fileURLToPath } from "node:url"
+import { eachPulled } from "../../src/internal/eachPulled.ts"
 import type { Hello, Transport } from "../../src/internal/agent/connection.ts"
 import * as instances from "../../src/internal/agent/instance.ts"
 
@@ -45,7 +46,7 @@ const works = (): boolean => {
 export const missing: string | undefined =
   binary === undefined ? "the agent is not built" : works() ? undefined : "it needs Linux and root"
 
-const reading = (stream: Readable): Transport["read"] => {
+const reading = (stream: Readable): Effect.Effect<NonEmptyReadonlyArray<Uint8Array>, unknown> => {
   const take = (): NonEmptyReadonlyArray<Uint8Array> | undefined => {
     const chunks: Array<Uint8Array> = []
     for (let chunk: unknown = stream.read(); chunk instanceof Uint8Array; chunk = stream.read()) chunks.push(chunk)
@@ -125,7 +126,10 @@ const started = (machine: Machine, name: string) =>
 
 /** An agent to speak with; its end is the scope's. */
 export const transport = (machine: Machine, name: string): Effect.Effect<Transport, never, Scope.Scope> =>
-  Effect.map(started(machine, name), ({ child }) => ({ read: reading(child.stdout), write: writing(child.stdin) }))
+  Effect.map(started(machine, name), ({ child }) => ({
+    receive: (take) => eachPulled(reading(child.stdout), take),
+    write: writing(child.stdin)
+  }))
 
 export const hello = (machine: Machine): Hello => {
   const [name = "", value = ""] = machine.mark.split("=")
@@ -146,7 +150,10 @@ export const create = (
     const { child, messages } = yield* started(machine, spec.sandboxId)
     return yield* instances.make({
       sandboxId: spec.sandboxId,
-      transport: { read: reading(child.stdout), write: writing(child.stdin) },
+      transport: {
+        receive: (take) => eachPulled(reading(child.stdout), take),
+        write: writing(child.stdin)
+      },
       hello: hello(machine),
       explainEnd: () => Effect.sync(() => messages().trim() || undefined)
     })

@@ -18,8 +18,11 @@ import * as frameBuffers from "./frameBuffers.ts"
 
 /** A stream of bytes in each direction. */
 export interface Transport {
-  /** The next chunks; fails with `Cause.Done` when there are no more, and with anything else when the stream broke. */
-  readonly read: Effect.Effect<NonEmptyReadonlyArray<Uint8Array>, unknown>
+  /**
+   * Hands over what comes, which is only borrowed. Fails with what `take` gives back, with `Cause.Done` when nothing more
+   * comes, and with anything else when the stream broke.
+   */
+  readonly receive: <S>(take: (chunk: Uint8Array) => S | undefined) => Effect.Effect<never, unknown>
   /** Writes in this order, and waits while the other side takes nothing. Afterwards the chunks may change. */
   readonly write: (chunks: NonEmptyReadonlyArray<Uint8Array>) => Effect.Effect<void, unknown>
 }
@@ -215,14 +218,7 @@ export class Connection {
   /** Hands what comes to the channels, until the end. */
   get reading(): Effect.Effect<void> {
     const decoder = new frames.Decoder("agent", this.#onFrame)
-    const loop = Effect.flatMap(this.#transport.read, (chunks) => {
-      for (const chunk of chunks) {
-        const stop = decoder.push(chunk)
-        if (stop !== undefined) return Effect.fail(stop)
-      }
-      return Effect.void
-    }).pipe(Effect.forever({ disableYield: true }))
-    return this.#untilFailure(loop)
+    return this.#untilFailure(this.#transport.receive((chunk) => decoder.push(chunk)))
   }
 
   /** Writes what is to be sent: everything of one turn together. */

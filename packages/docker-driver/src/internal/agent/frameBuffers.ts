@@ -1,5 +1,5 @@
 /**
- * Memory for frames of data, used again once they have been sent. Without it every piece of an upload would be garbage
+ * Memory for data on its way, used again once it has been sent, or taken by who lets go of it. Without it every piece of an upload would be garbage
  * that lies outside of the heap, of which the engine of JavaScript gets rid by looking at the whole heap each time.
  */
 import { headerSize, maxData, setHeader } from "../protocol/frames.ts"
@@ -12,6 +12,9 @@ export const leastBytes = 4096
 
 const free: Array<Uint8Array> = []
 
+/** Memory for the payload of a frame, whatever it holds now. */
+export const take = (): Uint8Array => (free.pop() ?? new Uint8Array(size)).subarray(0, maxData)
+
 /** A frame with a copy of the bytes. */
 export const encode = (type: number, detail: number, channel: number, bytes: Uint8Array): Uint8Array => {
   const buffer = free.pop() ?? new Uint8Array(size)
@@ -21,7 +24,9 @@ export const encode = (type: number, detail: number, channel: number, bytes: Uin
   return frame
 }
 
-/** Nobody looks at these frames any more. */
-export const giveBack = (frames: ReadonlyArray<Uint8Array>): void => {
-  for (const { buffer } of frames) if (free.length < mostKept) free.push(new Uint8Array(buffer))
+/** Nobody looks at these any more. */
+export const giveBack = (chunks: ReadonlyArray<Uint8Array>): void => {
+  for (const { buffer } of chunks) {
+    if (buffer.byteLength === size && free.length < mostKept) free.push(new Uint8Array(buffer))
+  }
 }

@@ -9,28 +9,28 @@ import * as Effect from "effect/Effect"
 import type { PlatformError } from "effect/PlatformError"
 import type * as Pull from "effect/Pull"
 import * as Stream from "effect/Stream"
-import { streamCredit } from "../protocol/frames.ts"
+import { maxData, streamCredit } from "../protocol/frames.ts"
 
 /** The most that a window can grow to. */
 const largestWindow = 4_194_304
-/** Chunks below this size are put together while they wait. */
+/** What comes is put together in blocks of these sizes, the larger for what is no trickle. */
+const smallBlock = 8192
 const smallChunk = 2048
-const blockSize = 8192
-/** A chunk that is a smaller part of its buffer than this is copied. */
-const leastPart = 1 / 16
+
+/** Where blocks come from. */
+export type Memory = (size: number) => Uint8Array
+
+const newMemory: Memory = (size) => new Uint8Array(size)
 
 type Chunks = NonEmptyReadonlyArray<Uint8Array>
 
 export class Inbox {
   readonly #giveCredit: (bytes: number) => void
+  readonly #memory: Memory
   #chunks: Array<Uint8Array> = []
-  /** Where small chunks are gathered: the last of the chunks is its beginning. */
+  /** Where what comes is gathered: the last of the chunks is its beginning. */
   #block: Uint8Array | undefined
   #unread = 0
-  /** The buffer of the last chunk that was not copied. */
-  #buffer: ArrayBufferLike | undefined
-  /** How much is held besides what waits here, because it came in the same buffers. */
-  #besides = 0
   /** As much is held at most. Room is given back in pieces of half of it, not for every byte. */
   #window = streamCredit
   /** Whether the reader has waited for the agent since it last gave room back. */
@@ -43,9 +43,10 @@ export class Inbox {
   #end: Effect.Effect<never, PlatformError | Cause.Done> | undefined
   #waiting: Array<() => void> = []
 
-  /** `giveCredit` tells the agent that it may send more. */
-  constructor(giveCredit: (bytes: number) => void) {
+  /** `giveCredit` tells the agent that it may send more. Default of the memory: new. */
+  constructor(giveCredit: (bytes: number) => void, memory: Memory = newMemory) {
     this.#giveCredit = giveCredit
+    this.#memory = memory
   }
 
   /** Takes what has come, which is only borrowed; tells whether it may come. */
@@ -103,8 +104,7 @@ export class Inbox {
     const chunks = this.#chunks
     if (!isReadonlyArrayNonEmpty(chunks)) return this.#end
     this.#chunks = []
-    this.#block = this.#buffer = undefined
-    this.#besides = 0
+    this.#block = undefined
     this.#owed += this.#unread
     this.#unread = 0
     if (this.#owed >= this.#window / 2 && this.#end === undefined) this.#giveBack()
@@ -126,36 +126,27 @@ export class Inbox {
     return Effect.sync(cancel)
   })
 
+  /** Copies what is only borrowed. */
   #keep(bytes: Uint8Array): void {
-    if (bytes.length >= smallChunk) {
-      this.#chunks.push(this.#mayHold(bytes) ? bytes : new Uint8Array(bytes))
-      this.#block = undefined
-      return
-    }
     const last = this.#chunks.length - 1
     const before = this.#chunks[last]
-    if (before === undefined) {
+    if (before === undefined && bytes.length < smallChunk) {
+      // Mostly all there is.
       this.#chunks.push(new Uint8Array(bytes))
       return
     }
-    const used = this.#block === undefined ? 0 : before.length
-    if (this.#block !== undefined && used + bytes.length <= this.#block.length) {
-      this.#block.set(bytes, used)
-      this.#chunks[last] = this.#block.subarray(0, used + bytes.length)
-      return
+    let taken = 0
+    if (before !== undefined && this.#block !== undefined) {
+      const part = bytes.subarray(0, this.#block.length - before.length)
+      this.#block.set(part, before.length)
+      this.#chunks[last] = this.#block.subarray(0, before.length + part.length)
+      taken = part.length
     }
-    this.#block = new Uint8Array(blockSize)
-    this.#block.set(bytes)
-    this.#chunks.push(this.#block.subarray(0, bytes.length))
-  }
-
-  /** What is not copied keeps the whole buffer in which it came: that must not be much more than what is held anyway. */
-  #mayHold({ buffer, length }: Uint8Array): boolean {
-    const besides = this.#besides - length + (buffer === this.#buffer ? 0 : buffer.byteLength)
-    if (length < buffer.byteLength * leastPart || besides > this.#window) return false
-    this.#buffer = buffer
-    this.#besides = besides
-    return true
+    if (taken === bytes.length) return
+    const rest = bytes.subarray(taken)
+    this.#block = this.#memory(bytes.length < smallChunk ? smallBlock : maxData)
+    this.#block.set(rest)
+    this.#chunks.push(this.#block.subarray(0, rest.length))
   }
 
   #wake(): void {

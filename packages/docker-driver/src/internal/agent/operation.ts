@@ -7,6 +7,7 @@ import { agentFrame, hostFrame } from "../protocol/frames.ts"
 import { decode, type Reader, type Writer } from "../protocol/payload.ts"
 import type { Channel, Connection } from "./connection.ts"
 import type { ConnectionEnded } from "./connectionEnd.ts"
+import * as frameBuffers from "./frameBuffers.ts"
 import { Inbox } from "./inbox.ts"
 import { Outbox } from "./outbox.ts"
 import type { PlatformError } from "effect/PlatformError"
@@ -25,8 +26,8 @@ export interface Options<A> {
   readonly result: (reader: Reader) => A
   /** How a failure is told to whoever reads or writes a stream of the operation. */
   readonly toStreamError?: ((failure: Failure) => PlatformError) | undefined
-  /** Whether there is a stream from the agent. */
-  readonly reads?: boolean | undefined
+  /** Whether there is a stream from the agent: with `lends`, its reader gives the chunks back to `frameBuffers`. */
+  readonly reads?: boolean | "lends" | undefined
   /** Whether there is a stream to the agent. */
   readonly writes?: boolean | undefined
   readonly onEvent?: ((kind: number, name: string) => void) | undefined
@@ -66,8 +67,11 @@ export class Operation<A> implements Channel {
   constructor(connection: Connection, options: Options<A>) {
     this.#connection = connection
     this.#options = options
-    if (options.reads === true) {
-      this.inbox = new Inbox((more) => connection.sendU32(hostFrame.credit, downwards, this.#number, more))
+    if (options.reads !== undefined && options.reads !== false) {
+      this.inbox = new Inbox(
+        (more) => connection.sendU32(hostFrame.credit, downwards, this.#number, more),
+        options.reads === "lends" ? frameBuffers.take : undefined
+      )
     }
     if (options.writes === true) {
       this.outbox = new Outbox({

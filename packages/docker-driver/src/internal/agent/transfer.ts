@@ -11,6 +11,7 @@ import * as Stream from "effect/Stream"
 import { fileOperation, maxData } from "../protocol/frames.ts"
 import type { Connection } from "./connection.ts"
 import * as files from "./files.ts"
+import * as frameBuffers from "./frameBuffers.ts"
 import type { Operation } from "./operation.ts"
 import { refuse } from "./systemError.ts"
 
@@ -25,7 +26,7 @@ const everything = 2n ** 63n - 1n
 const started = <A>(
   connection: Connection,
   request: files.Request<A>,
-  streams: { readonly reads?: true; readonly writes?: true }
+  streams: { readonly reads?: true | "lends"; readonly writes?: true }
 ): Effect.Effect<Operation<A>, PlatformError, Scope.Scope> =>
   Effect.uninterruptible(
     Effect.withFiber((fiber) => {
@@ -109,16 +110,16 @@ export const stream = (
   size: bigint = everything,
   chunk: number = chunkSize
 ): Stream.Stream<Uint8Array, PlatformError> => {
-  const bytes = Stream.unwrap(
-    Effect.map(
-      started(connection, downloadRequest("stream", path, offset, size), { reads: true }),
-      ({ inbox }) => inbox?.stream ?? Stream.empty
-    )
+  const reads = chunk === chunkSize ? true : "lends"
+  return Stream.unwrap(
+    Effect.map(started(connection, downloadRequest("stream", path, offset, size), { reads }), ({ inbox }) => {
+      const pull = inbox?.pull ?? Cause.done()
+      return Stream.fromPull(Effect.sync(() => (chunk === chunkSize ? pull : rechunked(pull, chunk))))
+    })
   )
-  return chunk === chunkSize ? bytes : Stream.transformPull(bytes, (pull) => Effect.sync(() => rechunked(pull, chunk)))
 }
 
-/** The same bytes in chunks of a size, the last of which may be smaller. */
+/** The same bytes in chunks of a size, the last of which may be smaller; what is pulled is lent. */
 const rechunked = <E>(
   pull: Pull.Pull<NonEmptyReadonlyArray<Uint8Array>, E>,
   size: number
@@ -139,6 +140,7 @@ const rechunked = <E>(
         filled = 0
       }
     }
+    frameBuffers.giveBack(chunks)
     return full
   }
   const next: Pull.Pull<NonEmptyReadonlyArray<Uint8Array>, E> = Effect.suspend(() =>
@@ -192,23 +194,62 @@ const finish = (
     })
   )
 
+export interface Writing {
+  /** Gives false when nobody takes more. The bytes may be changed afterwards. */
+  readonly write: (bytes: Uint8Array) => Effect.Effect<boolean, PlatformError>
+  /** Waits until everything is in the file. */
+  readonly finish: Effect.Effect<void, PlatformError>
+}
+
+/** A file that is being written, until the scope closes. */
+export const writing = (
+  connection: Connection,
+  {
+    flags,
+    method,
+    mode,
+    path
+  }: { readonly method: string; readonly path: string; readonly flags: number; readonly mode: number }
+): Effect.Effect<Writing, PlatformError, Scope.Scope> => {
+  const request = uploadRequest(method, path, flags, mode)
+  return Effect.map(started(connection, request, { writes: true }), (operation) => ({
+    write: (bytes) => operation.outbox?.write(bytes) ?? Effect.succeed(false),
+    finish: finish(operation, request, Effect.void)
+  }))
+}
+
+export interface Reading {
+  /** The chunks are lent: they are given back to `frameBuffers`. */
+  readonly pull: Pull.Pull<NonEmptyReadonlyArray<Uint8Array>, PlatformError>
+  /** What went wrong, if anything did, when there is nothing more. */
+  readonly finish: Effect.Effect<void, PlatformError>
+}
+
+/** A file that is being read, until the scope closes. */
+export const reading = (
+  connection: Connection,
+  { method, path }: { readonly method: string; readonly path: string }
+): Effect.Effect<Reading, PlatformError, Scope.Scope> => {
+  const request = downloadRequest(method, path, 0n, everything)
+  return Effect.map(started(connection, request, { reads: "lends" }), (operation) => ({
+    pull: operation.inbox?.pull ?? Cause.done(),
+    finish: Effect.asVoid(answerOf(operation, request))
+  }))
+}
+
 export const sink = (
   connection: Connection,
   path: string,
   flags: number,
   mode: number
-): Sink.Sink<void, Uint8Array, never, PlatformError> => {
-  const request = uploadRequest("sink", path, flags, mode)
-  return Sink.unwrap(
-    Effect.map(started(connection, request, { writes: true }), (operation) =>
-      Sink.fromTransform((upstream) => {
-        const write = (chunks: ReadonlyArray<Uint8Array>) =>
-          Effect.forEach(chunks, (chunk) => operation.outbox?.write(chunk) ?? Effect.void, { discard: true })
-        return Effect.flatMap(upstream, write).pipe(
+): Sink.Sink<void, Uint8Array, never, PlatformError> =>
+  Sink.unwrap(
+    Effect.map(writing(connection, { method: "sink", path, flags, mode }), ({ finish, write }) =>
+      Sink.fromTransform((upstream) =>
+        Effect.flatMap(upstream, (chunks) => Effect.forEach(chunks, write, { discard: true })).pipe(
           Effect.forever({ disableYield: true }),
-          Pull.catchDone(() => Effect.map(finish(operation, request, Effect.void), () => [undefined] as const))
+          Pull.catchDone(() => Effect.map(finish, () => [undefined] as const))
         )
-      })
+      )
     )
   )
-}

@@ -9,6 +9,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import { DockerError, MalformedResponse } from "../../DockerError.ts"
+import { eachPulled } from "../eachPulled.ts"
 import * as Model from "../../DockerModel.ts"
 import * as DockerStream from "../../DockerStream.ts"
 import type { EngineHttp } from "./engineHttp.ts"
@@ -98,9 +99,14 @@ export interface NamedSpec {
   readonly platform?: string | undefined
 }
 
-export interface Attachment extends hijack.Connection<DockerError> {
+export interface Attachment extends Omit<hijack.Connection<DockerError>, "receive"> {
   /** What comes, taken apart; for containers without a terminal, and instead of `pull`. */
   readonly pieces: Pull.Pull<Arr.NonEmptyReadonlyArray<DockerStream.Piece>, DockerError>
+  /**
+   * Instead of `pieces`: hands each over as soon as it comes, and only lends its bytes. Fails with what `take` gives back,
+   * and is done when the other side has closed.
+   */
+  readonly receive: <S>(take: (piece: DockerStream.Piece) => S | undefined) => Pull.Pull<never, DockerError | S>
 }
 
 export interface Containers {
@@ -239,10 +245,17 @@ export const make = (http: EngineHttp): Containers => {
           path: ["containers", container, "attach"],
           query: { stream: true, stdin: true, stdout: true, stderr: true }
         }),
-        (connection) => ({
-          ...connection,
-          pieces: DockerStream.demultiplexPull(connection.pull, call.operation)
-        })
+        ({ receive, ...connection }) => {
+          const pieces = DockerStream.demultiplexPull(connection.pull, call.operation)
+          return {
+            ...connection,
+            pieces,
+            receive: (take) =>
+              receive === undefined
+                ? eachPulled(pieces, take)
+                : DockerStream.demultiplexReceive(receive, call.operation, take)
+          }
+        }
       )
     },
     start: (container) => act("the start of", container, "start"),

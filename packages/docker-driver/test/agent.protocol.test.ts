@@ -353,6 +353,8 @@ describe.skipIf(missing !== undefined)(`the agent's protocol${missing === undefi
       Effect.gen(function* () {
         const spare = yield* spareOf(talk)
         process.kill(spare, "SIGKILL")
+        // One that is about to die can still be given a command, which then cannot be started.
+        while (fieldOf(String(spare), "Name") !== undefined) yield* Effect.sleep(5)
         assert.strictEqual(yield* talk.output("echo on"), "on\n")
         while ((yield* spareOf(talk)) === spare) yield* Effect.sleep(5)
         assert.strictEqual(yield* talk.output("echo and on"), "and on\n")

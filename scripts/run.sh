@@ -115,6 +115,8 @@ examples() {
 
 task=${1:-}
 [ $# -eq 0 ] || shift
+# As after npm: what follows are arguments. vitest would take it for the end of its filters.
+[ "${1:-}" != -- ] || shift
 case "$task" in
   install | pages | start | test | test:long | mutate | check | lint | format | format:check | build | bench | bench:docker | examples | pack | docs | docs:check) install ;;
   ci) exec bash .ci/run ;;

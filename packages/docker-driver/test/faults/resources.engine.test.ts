@@ -116,12 +116,13 @@ describe.skipIf(engine.missing !== undefined)(`resources that run out${engine.be
         })
         yield* environment.withSession({ id: "bomb" }, body)
         const full = Effect.gen(function* () {
-          // So many processes that none is left, for as long as the session lasts.
+          // So many processes that none is left, for as long as the session lasts; the last in the place of that shell.
           yield* lab.sh("i=0; while [ $i -lt 100 ]; do sleep 1000 & i=$((i+1)); done")
+          yield* Effect.forkScoped(lab.exec("sleep", ["1000"]), { startImmediately: true })
           const refused = yield* Effect.flip(lab.exec("true"))
           assert.strictEqual(refused._tag, "PlatformError")
           yield* Effect.flatMap(Sandbox, ({ ping }) => ping)
-        })
+        }).pipe(Effect.scoped)
         yield* environment.withSession({}, full)
         yield* Effect.forEach([1, 2, 3], () => environment.withSession({}, lab.output("true")))
         const { ledger } = yield* environment.stats

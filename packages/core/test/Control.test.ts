@@ -190,6 +190,26 @@ it.effect("F28 a drain may begin at any turn of a session, which then ends as it
   }).pipe(TestEnvironment.run)
 )
 
+for (const disturbance of ["drain", "shutdown"] as const) {
+  it.effect(`F28 a ${disturbance} may begin at any turn of a session of a host feature alone`, () =>
+    Effect.gen(function* () {
+      class Host extends Context.Service<Host, { readonly n: number }>()("test/Host") {}
+      let up = 0
+      const resource = Effect.acquireRelease(
+        Effect.sync(() => void up++),
+        () => Effect.sync(() => void up--)
+      )
+      const host = Feature.host(Host, { setup: Effect.succeed({ session: Effect.as(resource, { n: 1 }) }) })
+      yield* Interruption.sweep({
+        make: Environment.make({ ...image, pool: { min: 0, max: 1 }, features: [host] }),
+        run: (env) => Effect.exit(env.withFeature(Host, () => Effect.andThen(Effect.yieldNow, Effect.yieldNow))),
+        disturb: (env) => Effect.map(env[disturbance], () => assert.strictEqual(up, 0, "a session is left")),
+        check: (env) => Effect.map(env.shutdown, () => assert.strictEqual(up, 0))
+      })
+    }).pipe(TestEnvironment.run)
+  )
+}
+
 it.effect("recycle replaces a ready sandbox at once", () =>
   Effect.gen(function* () {
     const recorder = yield* EventRecorder

@@ -6,6 +6,7 @@ import {
   EnvironmentConfig,
   EnvironmentOverloadError,
   EventRecorder,
+  Feature,
   pathSegment,
   Sandbox,
   SandboxStateError,
@@ -26,6 +27,8 @@ import {
   Fiber,
   FileSystem,
   Layer,
+  Option,
+  Path,
   PlatformError,
   Random,
   Schema,
@@ -1700,3 +1703,24 @@ it.effect("S2 I10 the same seed gives the same run", () =>
     assert.deepStrictEqual(yield* life, first)
   })
 )
+
+for (const { name, open } of Lab.ways) {
+  it.effect(`S1 a body in ${name} has its caller's services, and features have those of the environment's layer`, () =>
+    Effect.gen(function* () {
+      class Setting extends Context.Service<Setting, string>()("test/Setting") {}
+      class Told extends Context.Service<Told, string>()("test/Told") {}
+      const told = Feature.make(Told, { setup: Effect.succeed({ session: Setting }) })
+      const env = yield* Effect.provideService(
+        Environment.make({ id: "env", images: ["base"], features: [told] }),
+        Setting,
+        "the layer's"
+      )
+      const body = Effect.all([Told, Effect.serviceOption(Setting), Effect.map(Path.Path, (path) => path.resolve("a"))])
+      const [feature, own, path] = yield* Effect.provideService(open(env, {}, body), Setting, "the caller's")
+      assert.strictEqual(feature, "the layer's")
+      assert.deepStrictEqual(own, Option.some("the caller's"))
+      assert.match(path, /.+\/a$/)
+      assert.deepStrictEqual((yield* open(env, {}, body))[1], Option.none())
+    }).pipe(TestEnvironment.run)
+  )
+}

@@ -359,12 +359,18 @@ export class EnvironmentRuntime implements Engine {
           error: cause === undefined ? undefined : causeInfo(cause)
         }))
       const started = now(this)
+      let isSetUpTold = false
       const run = Effect.onExit(setUp, (exit) =>
-        Effect.sync(() => told("FeatureSessionSetUp", started, Exit.isFailure(exit) ? exit.cause : undefined))
+        Effect.sync(() => {
+          isSetUpTold = true
+          told("FeatureSessionSetUp", started, Exit.isFailure(exit) ? exit.cause : undefined)
+        })
       ).pipe(Effect.flatMap(body))
       const running: HostSession = { fiber: undefined, ended: Deferred.makeUnsafe(), isStopped: false }
       // Known from its first step on: the body may shut the environment down at once.
       const known = Effect.withFiber<A, unknown>((fiber) => {
+        // Looked at once more in the same step: what ends the environment waits only for sessions that it knows.
+        if (this.status !== "Online") return Effect.fail(closedError(this))
         running.fiber = fiber
         this.hostSessions.add(running)
         return run
@@ -375,7 +381,7 @@ export class EnvironmentRuntime implements Engine {
           const exit: Exit.Exit<A, unknown> = Exit.isSuccess(outer) ? outer.value : Exit.failCause(outer.cause)
           const ending = now(this)
           return Effect.flatMap(bounded.close(scope, this.config.teardownTimeout), (cause) => {
-            told("FeatureSessionTornDown", ending, cause)
+            if (isSetUpTold) told("FeatureSessionTornDown", ending, cause)
             this.hostSessions.delete(running)
             this.settle()
             Deferred.doneUnsafe(running.ended, Exit.void)

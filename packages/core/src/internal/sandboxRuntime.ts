@@ -113,7 +113,10 @@ export class SandboxRuntime {
   /** Holds the driver's instance. */
   private readonly scope = Scope.makeUnsafe()
   private instance: SandboxInstance | undefined
+  /** What features are given: the services that they asked the environment's layer for, and paths inside. */
   private services: Context.Context<never> = Context.empty()
+  /** Paths inside. */
+  private paths: Context.Context<never> = Context.empty()
   /** Set when the sandbox must go as soon as it can; fails whoever sets it up. */
   private readonly stopped = Deferred.makeUnsafe<never, StopReason>()
   private stopReason: StopReason | undefined
@@ -308,11 +311,8 @@ export class SandboxRuntime {
       })
       return Effect.flatMap(Scope.provide(create, this.scope), (instance) => {
         this.instance = instance
-        this.services = Context.add(
-          this.engine.services,
-          Path.Path,
-          sandboxServices.pathIn(this.engine.path, instance.workdir)
-        )
+        this.paths = Context.make(Path.Path, sandboxServices.pathIn(this.engine.path, instance.workdir))
+        this.services = Context.merge(this.engine.services, this.paths)
         const watch = Effect.catchCause(instance.awaitDeath, (cause) =>
           Effect.sync(() => {
             if (Cause.hasInterruptsOnly(cause)) return
@@ -374,7 +374,8 @@ export class SandboxRuntime {
         ({ active, feature }) => {
           const part: Part = { feature, scope: Scope.makeUnsafe(), active, isTold: false }
           session.parts.push(part)
-          const services = sandboxServices.forFeature(session.context, { ...user, scope: part.scope }, feature.id)
+          const known = Context.merge(this.services, session.context)
+          const services = sandboxServices.forFeature(known, { ...user, scope: part.scope }, feature.id)
           const setUp = provide(active.session, Context.add(services, Scope.Scope, part.scope))
           return Effect.map(
             this.observed(setUp, `session ${feature.id}`, (durationMillis, error) => {
@@ -403,7 +404,8 @@ export class SandboxRuntime {
     const session = new SessionRuntime(this)
     this.session = session
     const user = { sandbox: this, instance: this.instanceOrDie, session, scope: session.scope }
-    session.context = sandboxServices.make(user, this.services)
+    // Nothing of the environment's layer: what a body needs besides is its caller's.
+    session.context = sandboxServices.make(user, this.paths)
     return session
   }
 

@@ -364,7 +364,6 @@ export class Sandboxes {
   /** Why a sandbox that works must be replaced (P6). */
   private recycleReason(told: Told, now: number): string | undefined {
     const { maxLifetime, maxSessions } = this.configuration
-    if (this.recycled.has(told.id)) return "was to be replaced"
     if (maxSessions !== undefined && told.served >= maxSessions) return `has served ${maxSessions} sessions`
     return maxLifetime !== undefined && now - told.bornAt >= maxLifetime ? `is ${now - told.bornAt} ms old` : undefined
   }
@@ -375,7 +374,7 @@ export class Sandboxes {
     const { isPooled, min } = sizeOf(this.configuration, told.image)
     if (!isPooled || told.broken !== undefined || told.teardownFailed || this.facts.isBroken(told.id)) return true
     if (this.environment !== "started" || this.facts.mayShutDown() || this.facts.hasForeign) return true
-    if (this.recycleReason(told, now) !== undefined) return true
+    if (this.recycled.has(told.id) || this.recycleReason(told, now) !== undefined) return true
     if (told.status !== "Ready" || idleTimeToLive === undefined || now - told.since < idleTimeToLive) return false
     const staying = this.live(told.image).filter((one) => one.status !== "ShuttingDown")
     return staying.length > min

@@ -16,6 +16,23 @@ const throughput = (environment: Environment.Environment<unknown>, drained: Effe
     (total) => cycles / total
   )
 
+/**
+ * Seconds that a caller waits for a session cycle, while there is time between bursts of them in which what they told is
+ * handled: what a program sees that does not keep its thread busy with nothing but sessions.
+ */
+const waited = (environment: Environment.Environment<unknown>, drained: Effect.Effect<void>) =>
+  Effect.gen(function* () {
+    const bursts = 500
+    const size = 10
+    let total = 0
+    for (let burst = 0; burst < bursts; burst++) {
+      total += yield* time(times(size, environment.withSession({}, Effect.void)))
+      yield* drained
+      yield* Effect.yieldNow
+    }
+    return total / bursts / size
+  })
+
 const perSecond = (value: number): string => `${value.toFixed(0)}/s`
 
 /** At least three quarters of the cycles per second that there are without. */
@@ -41,6 +58,11 @@ export const measure = Effect.fnUntraced(function* (report: Report, rounds: numb
       yield* pair(rounds, throughput(observed, hub.drain), throughput(bare, Effect.void)),
       perSecond,
       "at least"
+    )
+    yield* report.compare(
+      `cycle with ${name}, handled in the background / without`,
+      1.25,
+      yield* pair(rounds, waited(observed, hub.drain), waited(bare, Effect.void))
     )
     const lost = hub.handlers().filter(({ dropped, failed }) => dropped + failed > 0)
     if (lost.length > 0) return yield* Effect.die(new Error(`${lost[0]?.name} did not handle all events`))

@@ -536,6 +536,7 @@ const read = (metric: { readonly id: string }) =>
       const { attributes = {} } = one
       series[
         Object.keys(attributes)
+          .filter((label) => label !== "unit")
           .sort()
           .map((label) => `${label}=${String(Reflect.get(attributes, label))}`)
           .join(",")
@@ -569,7 +570,7 @@ it.effect("agrees with the metrics of the same events", () =>
     assert.deepStrictEqual(yield* read(EventMetrics.sessions), sessions)
     const errors: Record<string, number> = {}
     for (const { count, environmentId, event, image, tag } of report.failures) {
-      const key = `environment=${environmentId},error=${tag},event=${event},image=${image}`
+      const key = `environment=${environmentId},error.type=${tag},event=${event},image=${image}`
       errors[key] = (errors[key] ?? 0) + count
     }
     assert.deepStrictEqual(yield* read(EventMetrics.errors), errors)

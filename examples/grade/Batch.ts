@@ -26,7 +26,8 @@ export const run = Effect.fnUntraced(function* ({ concurrency, progress, results
   const environment = yield* Environment.make({
     id: "grade",
     images,
-    pool: { min: 0, max: concurrency },
+    // Two more than are used at a time: a sandbox is made ready for its next task while others work.
+    pool: { min: 0, max: concurrency + 2 },
     // Whatever a submission leaves behind, its session ends.
     sessionLifetime: Math.max(...tasks.map((task) => task.timeoutMillis)) + 120_000,
     outageGracePeriod: "20 seconds"

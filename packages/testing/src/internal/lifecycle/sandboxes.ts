@@ -62,8 +62,8 @@ export class Sandboxes {
   readonly outages = new Map<string, Outage>()
   /** The latest outage of each image that is over. */
   readonly pastOutages = new Map<string, Outage & { readonly until: number }>()
-  /** The sandboxes that were asked to be replaced. */
-  readonly recycled = new Set<string>()
+  /** The sandboxes that were asked to be replaced, and their status then. */
+  readonly recycled = new Map<string, SandboxStatus.SandboxStatus>()
   /** Sessions that are open, by id; with their sandbox. */
   readonly sessions = new Map<string, Told>()
   environment: "none" | "starting" | "started" | "failed" | "draining" | "shuttingDown" | "shutDown" = "none"
@@ -350,7 +350,10 @@ export class Sandboxes {
         blame("S3", `what ${id} does after a session`, proactive ? "SettingUp" : "Ready", to)
       }
       if (!isPooled) blame("P1", `${id} is not pooled and stays`, "ShuttingDown", move)
-      const reason = this.recycleReason(told, told.endedAt)
+      // One that is asked for while the session ends may come too late to spare the sandbox its reset.
+      const asked = this.recycled.get(id) ?? "ExitingSession"
+      const reason =
+        asked === "ExitingSession" ? this.recycleReason(told, told.endedAt) : `was to be replaced while ${asked}`
       if (reason !== undefined) blame("P6", `${id} ${reason} and stays`, "ShuttingDown", move)
     }
     if (told.checks > 0 && told.broken === undefined && to !== "Acquired" && to !== "ShuttingDown") {

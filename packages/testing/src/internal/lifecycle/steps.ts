@@ -103,7 +103,7 @@ const recycle = (world: World, step: Extract<Step, { readonly _tag: "Recycle" }>
   world.action = { _tag: "Recycle", image: one.image, slot: one.slot }
   log.count(`recycled: ${one.status}`)
   // Before it is so: what is ready goes at once.
-  sandboxes.recycled.add(one.id)
+  sandboxes.recycled.set(one.id, one.status)
   return Effect.asVoid(
     world.fork(
       Effect.catch(environment.recycle(one.id), (error) =>

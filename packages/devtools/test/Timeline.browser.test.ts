@@ -156,6 +156,7 @@ describe.skipIf(executable === undefined)("Timeline in a browser", () => {
         for (const text of ["WrongAnswerError", "SandboxStateError", "Slowest sessions", slowest, "run the tests"]) {
           assert.include(panel, text)
         }
+        assert.match(panel, /python too small: callers spent/)
         assert.isTrue((yield* view(page)).isAll)
         yield* screenshot(page, "timeline-all")
       })

@@ -6,7 +6,7 @@ import * as SandboxStatus from "@effect-sandbox/core/SandboxStatus"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, FileSystem, Schema, Stream } from "effect"
 import { createHash } from "node:crypto"
-import { Timeline } from "../src/index.ts"
+import { Analysis, Timeline } from "../src/index.ts"
 import { maxText, TimelineBuilder } from "../src/internal/timelineBuilder.ts"
 import * as Data from "../src/internal/timelineData.ts"
 import { sample } from "./support/sample.ts"
@@ -220,6 +220,18 @@ describe("Timeline", () => {
         )
       }
     }).pipe(Effect.provide(NodeServices.layer))
+  )
+
+  it.effect("says of pools what a report says", () =>
+    Effect.gen(function* () {
+      const events = yield* sample({ seed: "verdicts" })
+      const { images } = yield* Analysis.fromStream(Stream.fromIterable(events))
+      assert.isNotEmpty(images)
+      assert.deepStrictEqual(
+        dataOf(events).meta.verdicts,
+        images.map(({ environmentId, image, verdict }) => ({ environment: environmentId, image, text: verdict.text }))
+      )
+    })
   )
 
   it.effect("keeps bars of a row apart, and sorted", () =>
@@ -492,7 +504,8 @@ describe("timelineData", () => {
         outages.push({ pool: a, start, duration, attempts: b, error: -1, flags: 0 })
         segments.push({ lane: a, sandbox: b, status: 1, start, duration, flags: 3 })
       }
-      const meta = { title, events: 7, origin: 1e12, start: -1.5, end: 2 }
+      const verdicts = [{ environment: title, image: "base", text: "fits" }]
+      const meta = { title, events: 7, origin: 1e12, start: -1.5, end: 2, verdicts }
       const data = decodeAll(
         Buffer.concat(
           Data.encode({ ...emptyTables(), outages: outages.table(), segments: segments.table(), meta, strings })

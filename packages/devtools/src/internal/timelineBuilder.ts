@@ -1,6 +1,7 @@
 /** Makes the tables of a timeline from events, one after the other; what it keeps is numbers, and each text once. */
 import { outcome } from "@effect-sandbox/core/EventMetrics"
 import type { ErrorInfo, Of, SandboxEvent } from "@effect-sandbox/core/SandboxEvent"
+import * as Analysis from "../Analysis.ts"
 import * as Data from "./timelineData.ts"
 
 /** Longer messages are cut: a timeline is for looking, and the journal has the rest. */
@@ -61,6 +62,8 @@ export class TimelineBuilder {
   private readonly errorKeys = new Map<string, number>()
   /** Lanes of sandboxes whose ids say no slot. */
   private oddLanes = 0
+  /** What reports say of the pools, the page says, too. */
+  private readonly analysis = Analysis.make({ slowest: 0 })
   private events = 0
   private origin: number | undefined
   private first = 0
@@ -68,6 +71,7 @@ export class TimelineBuilder {
 
   add(event: SandboxEvent): void {
     this.events++
+    this.analysis.add(event)
     // The first event may end something that began before it; times before the origin are negative.
     this.origin ??= event.timestamp
     const at = event.timestamp - this.origin
@@ -211,7 +215,12 @@ export class TimelineBuilder {
         events: this.events,
         origin: this.origin ?? 0,
         start: this.first,
-        end: this.last
+        end: this.last,
+        verdicts: this.analysis.report().images.map(({ environmentId, image, verdict }) => ({
+          environment: environmentId,
+          image,
+          text: verdict.text
+        }))
       },
       strings: [...this.strings.keys()]
     }

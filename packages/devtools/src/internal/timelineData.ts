@@ -137,6 +137,8 @@ export interface Meta {
   readonly start: number
   /** Of the last event. */
   readonly end: number
+  /** Whether the pools had the right size, in the words of an analysis. */
+  readonly verdicts: ReadonlyArray<{ readonly environment: string; readonly image: string; readonly text: string }>
 }
 
 export interface TimelineData extends Tables {

@@ -69,22 +69,15 @@ export const Panel = ({ stage }: { readonly stage: Stage }) => {
 // Summary
 // ---------------------------------------------------------------------------------------------------------------------
 
-/** Whether the pool of an image was of the right size, as far as events tell. */
-export const verdict = ({ full, max, peak, someWaited, waits }: PoolUse): string => {
-  if (max === undefined || max === 0) return `At most ${peak} at once; the events do not say how many there may be.`
-  const waited = someWaited > 0.1 && waits.p95 > 100
+/** What the verdict on a pool does not say: how full it was, and whether anybody waited. */
+export const usage = ({ full, max, peak, someWaited }: PoolUse): string => {
   const use =
-    peak >= max
-      ? `All ${max} were in use for ${format.percent(full)} of the time`
-      : `At most ${peak} of ${max} were in use at once`
-  if (!waited)
-    return peak < max
-      ? `${use}, and hardly anybody waited: fewer would do.`
-      : `${use}, and hardly anybody waited: it fits.`
-  const waiting = `somebody waited for ${format.percent(someWaited)} of it`
-  return full > 0.2
-    ? `${use}, and ${waiting}: more would help.`
-    : `${use}, yet ${waiting}: sandboxes were missing, see starts and outages.`
+    max === undefined || max === 0
+      ? `At most ${peak} were in use at once`
+      : peak >= max
+        ? `All ${max} were in use for ${format.percent(full)} of the time`
+        : `At most ${peak} of ${max} were in use at once`
+  return `${use}; somebody waited for ${format.percent(someWaited)} of it.`
 }
 
 const SummaryTab = ({ stage }: { readonly stage: Stage }) => {
@@ -101,12 +94,18 @@ const SummaryTab = ({ stage }: { readonly stage: Stage }) => {
       <h2 id="panel-title" tabIndex={-1}>
         At a glance
       </h2>
-      {summary.pools.map((use) => (
-        <p key={use.pool}>
-          <b>{data.strings.at(data.pools.image[use.pool]!)}</b>: {verdict(use)}
-          {use.outage > 0.01 && ` An outage lasted for ${format.percent(use.outage)} of it.`}
-        </p>
-      ))}
+      {summary.pools.map((use) => {
+        const image = data.strings.at(data.pools.image[use.pool]!)
+        const environment = data.strings.at(data.environments.name[data.pools.environment[use.pool]!]!)
+        const verdict = data.meta.verdicts.find((one) => one.image === image && one.environment === environment)
+        return (
+          <p key={use.pool}>
+            <b>{image}</b> {verdict === undefined ? "" : `${verdict.text}. `}
+            {usage(use)}
+            {use.outage > 0.01 && ` An outage lasted for ${format.percent(use.outage)} of it.`}
+          </p>
+        )
+      })}
       <p>Sessions had {format.percent(summary.utilisation)} of the time of all sandboxes.</p>
       <dl class="facts">
         <Line label="Sessions">

@@ -293,7 +293,8 @@ describe.skipIf(missing !== undefined)(`the agent's protocol${missing === undefi
         yield* talk.nextOf(channel, 0x84)
         let credit = 0
         while (credit < 196_608) credit += (yield* talk.nextOf(channel, 0x86)).payload.readUInt32LE(0)
-        assert.isAtMost(credit, 262_144)
+        // What was sent, and as much again when all of it has gone by before the host looked: then the window grows.
+        assert.isAtMost(credit, 2 * 262_144)
       })
     )
 

@@ -72,7 +72,7 @@ export const format = (
 ): string => {
   const paint = options.colors === true ? coloured : plain
   const { subject, what } = phrase(event)
-  const error = errorOf(event)
+  const error = SandboxEvent.errorOf(event)
   const facts = details(event)
   return [
     paint("cyan", subject),
@@ -87,7 +87,7 @@ export const format = (
  */
 export const title = (event: SandboxEvent.SandboxEvent): string => {
   const { subject, what } = phrase(event)
-  const error = errorOf(event)
+  const error = SandboxEvent.errorOf(event)
   return error === undefined ? `${subject} ${what}` : `${subject} ${what}: ${error.tag}`
 }
 
@@ -112,7 +112,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
 
   const handle = (event: SandboxEvent.SandboxEvent): Effect.Effect<void> => {
     counts.add(event)
-    const error = errorOf(event)
+    const error = SandboxEvent.errorOf(event)
     if (options.errorsOnly === true && error === undefined) return Effect.void
     if (kinds !== undefined && !kinds.has(event._tag)) return Effect.void
     if (matches !== undefined && !matches.test(format(event))) return Effect.void
@@ -134,7 +134,7 @@ const annotations = (event: SandboxEvent.SandboxEvent): Record<string, string> =
     "sandbox.image": "image" in event ? event.image : undefined,
     "sandbox.session.id": "sessionId" in event ? event.sessionId : undefined,
     "sandbox.feature.id": "featureId" in event ? event.featureId : undefined,
-    "error.type": errorOf(event)?.tag
+    "error.type": SandboxEvent.errorOf(event)?.tag
   }
   const told: Record<string, string> = {}
   for (const [name, value] of Object.entries(all)) if (value !== undefined) told[name] = value
@@ -182,7 +182,7 @@ class Counts {
   private errors = 0
 
   add(event: SandboxEvent.SandboxEvent): void {
-    if (errorOf(event) !== undefined) this.errors++
+    if (SandboxEvent.errorOf(event) !== undefined) this.errors++
     if (event._tag === "SandboxStatusChanged") {
       if (event.to === "Offline") this.sandboxes.delete(event.sandboxId)
       else this.sandboxes.add(event.sandboxId)
@@ -199,12 +199,9 @@ class Counts {
   }
 }
 
-const errorOf = (event: SandboxEvent.SandboxEvent): SandboxEvent.ErrorInfo | undefined =>
-  "error" in event ? event.error : undefined
-
 /** Whom an event is about, and what happened to it. */
 const phrase = (event: SandboxEvent.SandboxEvent): { readonly subject: string; readonly what: string } => {
-  const failed = errorOf(event) !== undefined
+  const failed = SandboxEvent.errorOf(event) !== undefined
   const { environmentId } = event
   switch (event._tag) {
     case "EnvironmentStarting":

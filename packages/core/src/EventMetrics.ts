@@ -25,7 +25,7 @@ import type * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as EventHandler from "./EventHandler.ts"
 import type { EnvironmentId, SandboxId } from "./Id.ts"
-import type { ErrorInfo, SandboxEvent } from "./SandboxEvent.ts"
+import { type ErrorInfo, errorOf, type SandboxEvent } from "./SandboxEvent.ts"
 import type { SandboxStatus } from "./SandboxStatus.ts"
 
 const counter = (name: string, unit: string, description: string) =>
@@ -353,7 +353,7 @@ class Recorder {
 
   private add(event: SandboxEvent): void {
     const place = this.placeOf(event)
-    const error = "error" in event ? event.error : undefined
+    const error = errorOf(event)
     const how = outcome(error)
     if (error !== undefined && how !== "interrupted") place.error(event._tag)(this.errorType(error.tag)).add(1)
     switch (event._tag) {

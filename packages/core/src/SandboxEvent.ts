@@ -118,3 +118,6 @@ export type Tag = SandboxEvent["_tag"]
 
 /** An event of one kind. */
 export type Of<T extends Tag> = Extract<SandboxEvent, { readonly _tag: T }>
+
+/** The error that an event tells of, if any. */
+export const errorOf = (event: SandboxEvent): ErrorInfo | undefined => ("error" in event ? event.error : undefined)

@@ -33,6 +33,18 @@ export const all = [
 export const SandboxStatus = Schema.Literals(all)
 export type SandboxStatus = typeof SandboxStatus.Type
 
+/** A count of nothing for each status, to count on. */
+export const noCounts = (): Record<SandboxStatus, number> => ({
+  Created: 0,
+  SettingUp: 0,
+  Ready: 0,
+  Acquired: 0,
+  InSession: 0,
+  ExitingSession: 0,
+  ShuttingDown: 0,
+  Offline: 0
+})
+
 const moves: { readonly [from in SandboxStatus]: ReadonlyArray<SandboxStatus> } = {
   Created: ["SettingUp"],
   SettingUp: ["Ready", "InSession", "ShuttingDown"],

@@ -72,7 +72,7 @@ export interface EventFilter {
 
 /** How the error of an event, or that it has none, is counted. */
 export const outcome = (event: SandboxEvent.SandboxEvent): EventMetrics.Outcome =>
-  EventMetrics.outcome("error" in event ? event.error : undefined)
+  EventMetrics.outcome(SandboxEvent.errorOf(event))
 
 /** Whether an event passes. */
 export const matches = (filter: EventFilter): ((event: SandboxEvent.SandboxEvent) => boolean) => {

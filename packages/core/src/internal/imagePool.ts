@@ -20,7 +20,7 @@ import {
   EnvironmentOverloadError,
   isStateError
 } from "../SandboxError.ts"
-import type * as SandboxStatus from "../SandboxStatus.ts"
+import * as SandboxStatus from "../SandboxStatus.ts"
 import { causeInfo, closedError, closingReason, emit, type Engine, isClosing, now, type Restore } from "./engine.ts"
 import { linkedSet } from "./linkedSet.ts"
 import { SandboxRuntime } from "./sandboxRuntime.ts"
@@ -60,16 +60,7 @@ export class ImagePool {
   readonly housekeepIntervals: ReadonlyMap<FeatureId, number>
   readonly hostParts: () => ReadonlyArray<HostPart>
   readonly ready: ReadySet<SandboxRuntime>
-  readonly counts: Record<SandboxStatus.SandboxStatus, number> = {
-    Created: 0,
-    SettingUp: 0,
-    Ready: 0,
-    Acquired: 0,
-    InSession: 0,
-    ExitingSession: 0,
-    ShuttingDown: 0,
-    Offline: 0
-  }
+  readonly counts = SandboxStatus.noCounts()
   /** Every sandbox that takes a place: from its creation until it is offline. */
   readonly live = new Set<SandboxRuntime>()
   served = 0

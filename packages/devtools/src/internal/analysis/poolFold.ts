@@ -1,7 +1,7 @@
 /** What the sandboxes of one image in one environment come to. */
 import * as EventMetrics from "@effect-sandbox/core/EventMetrics"
 import type * as SandboxEvent from "@effect-sandbox/core/SandboxEvent"
-import type { SandboxStatus } from "@effect-sandbox/core/SandboxStatus"
+import { noCounts, type SandboxStatus } from "@effect-sandbox/core/SandboxStatus"
 import type { Bucket, ImageReport } from "../../Analysis.ts"
 import { Capped } from "./capped.ts"
 import { Durations } from "./durations.ts"
@@ -35,17 +35,6 @@ export interface Stay {
 }
 
 export const noOutcomes = () => ({ ok: 0, user_error: 0, state_error: 0, interrupted: 0 })
-
-const noStatus = (): Record<SandboxStatus, number> => ({
-  Created: 0,
-  SettingUp: 0,
-  Ready: 0,
-  Acquired: 0,
-  InSession: 0,
-  ExitingSession: 0,
-  ShuttingDown: 0,
-  Offline: 0
-})
 
 /** What has not ended when a report is made. */
 export interface Open {
@@ -83,7 +72,7 @@ export class PoolFold {
   )
   private readonly series: Series
   private readonly grid: TimeGrid
-  private readonly statusMillis = noStatus()
+  private readonly statusMillis = noCounts()
   private live = 0
   private ready = 0
   private inUse = 0

@@ -1,7 +1,7 @@
 /** The latest events, as many as fit into a ring, each with a number that counts all there were. */
 import * as EventLogger from "@effect-sandbox/core/EventLogger"
 import * as EventMetrics from "@effect-sandbox/core/EventMetrics"
-import type { SandboxEvent } from "@effect-sandbox/core/SandboxEvent"
+import { errorOf, type SandboxEvent } from "@effect-sandbox/core/SandboxEvent"
 import * as Effect from "effect/Effect"
 import * as EventFilter from "../../EventFilter.ts"
 import type * as Protocol from "./protocol.ts"
@@ -10,8 +10,6 @@ export interface Numbered {
   readonly seq: number
   readonly event: SandboxEvent
 }
-
-export const errorOf = (event: SandboxEvent) => ("error" in event ? event.error : undefined)
 
 export const entry = ({ event, seq }: Numbered): Protocol.LogEntry => ({
   seq,

@@ -8,9 +8,9 @@
 import type { Stats } from "@effect-sandbox/core/EnvironmentControl"
 import * as EventMetrics from "@effect-sandbox/core/EventMetrics"
 import type { EnvironmentId, ImageId, SandboxId } from "@effect-sandbox/core/Id"
-import type { Of, SandboxEvent } from "@effect-sandbox/core/SandboxEvent"
+import { type ErrorInfo, errorOf, type Of, type SandboxEvent } from "@effect-sandbox/core/SandboxEvent"
 import * as SandboxStatus from "@effect-sandbox/core/SandboxStatus"
-import { errorOf, EventLog } from "./eventLog.ts"
+import { EventLog } from "./eventLog.ts"
 import * as findings from "./findings.ts"
 import type * as Protocol from "./protocol.ts"
 import * as series from "./series.ts"
@@ -55,7 +55,7 @@ interface Image {
 interface Failure {
   readonly timestamp: number
   readonly event: SandboxEvent
-  readonly error: NonNullable<ReturnType<typeof errorOf>>
+  readonly error: ErrorInfo
 }
 
 interface Environment {

@@ -4,7 +4,8 @@
  *
  * Each handler has a queue of its own. Publishing is a synchronous, constant-time offer to every queue, so a slow or
  * failing handler neither delays nor breaks a sandbox (L24); what does not fit into a bounded queue is dropped,
- * counted, and told to the log once.
+ * counted, and told to the log once. A handler that keeps little of an event, such as a count, may take that at once
+ * instead of having the event kept for it, and handle what it has taken later.
  *
  * ```ts
  * import { Console, Layer } from "effect"
@@ -17,6 +18,7 @@
  * // Lab.layer.pipe(Layer.provideMerge(Printer), Layer.provide(driver))
  * ```
  */
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -24,6 +26,7 @@ import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
+import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
@@ -70,7 +73,7 @@ export class EventHub extends Context.Service<
   )
 }
 
-/** A handler of single events, or of everything that waits at once. */
+/** A handler of single events, of everything that waits at once, or of what it took of events. */
 export type Options = Settings &
   (
     | {
@@ -80,6 +83,16 @@ export type Options = Settings &
     | {
         /** Called with all events that wait, in their order, for handlers to which a round costs more than an event. */
         readonly handleAll: (events: ReadonlyArray<SandboxEvent>) => Effect.Effect<unknown, unknown>
+      }
+    | {
+        /**
+         * Called while an event is published, for handlers that keep little of it, so that a busy program need not keep
+         * all of it. Whoever publishes waits for that: it may cost no more than a few operations in memory, and publish
+         * nothing. What it throws is logged and counted.
+         */
+        readonly take: (event: SandboxEvent) => void
+        /** Run in the background, once for all events that were taken since. */
+        readonly handleTaken: Effect.Effect<unknown, unknown>
       }
   )
 
@@ -93,6 +106,13 @@ export interface Settings {
 }
 
 const defaultCapacity = 65_536
+
+/** What a handler gets of events, until there is time for it. */
+interface Intake {
+  readonly add: (event: SandboxEvent) => void
+  /** Handles all that was added, which is so many. */
+  readonly handle: (count: number) => Effect.Effect<void>
+}
 
 /** The handler that a fiber works for: what it waits for cannot wait for it (L24). */
 const CurrentSubscriber = Context.Reference<Subscriber | undefined>(
@@ -108,31 +128,20 @@ const makeHub = Effect.sync(() => {
     const capacity = options.capacity === "unbounded" ? Infinity : (options.capacity ?? defaultCapacity)
     // The queue only wakes the worker, once per batch: it costs more per event than metrics need to handle one.
     const wake = yield* Queue.dropping<void>(1)
-    let waiting: Array<SandboxEvent> = []
     const idle = Latch.makeUnsafe(true)
+    /** How many events the next batch has. */
+    let waiting = 0
     let pending = 0
     let handled = 0
     let dropped = 0
     let failed = 0
-    const subscriber: Subscriber = {
-      offer: (event) => {
-        if (waiting.length >= capacity) {
-          dropped++
-          return
-        }
-        waiting.push(event)
-        if (waiting.length === 1) Queue.offerUnsafe(wake, undefined)
-        if (++pending === 1) idle.closeUnsafe()
-      },
-      stats: () => ({ name: options.name, handled, dropped, failed, queued: pending }),
-      idle: () => pending === 0,
-      awaitIdle: idle.await
-    }
     const areHandled = (count: number): void => {
       handled += count
       pending -= count
       if (pending === 0) idle.openUnsafe()
     }
+    const tell = (what: string, cause: Cause.Cause<unknown>) =>
+      Effect.logWarning(`Event handler ${options.name} failed on ${what}; later failures are only counted`, cause)
     const counted = (count: number, what: string, handling: () => Effect.Effect<unknown, unknown>) =>
       Effect.matchCauseEffect(Effect.suspend(handling), {
         onSuccess: () => {
@@ -143,32 +152,76 @@ const makeHub = Effect.sync(() => {
         onFailure: (cause) => {
           const isFirst = failed === 0
           failed += count
-          const told = isFirst
-            ? Effect.logWarning(
-                `Event handler ${options.name} failed on ${what}; later failures are only counted`,
-                cause
-              )
-            : Effect.void
           // Told before it counts as handled: whoever waits for that may close the handler in the same moment.
           return Effect.ensuring(
-            told,
+            isFirst ? tell(what, cause) : Effect.void,
             Effect.sync(() => areHandled(count))
           )
         }
       })
-    const handleAll =
-      "handleAll" in options
-        ? (batch: ReadonlyArray<SandboxEvent>) =>
-            counted(batch.length, `${batch.length} events`, () => options.handleAll(batch))
-        : (batch: ReadonlyArray<SandboxEvent>) =>
-            Effect.forEach(batch, (event) => counted(1, event._tag, () => options.handle(event)), { discard: true })
-    const takeAll = Effect.suspend(() => {
-      const batch = waiting
-      waiting = []
-      return handleAll(batch)
+    const keep = (handleAll: (events: ReadonlyArray<SandboxEvent>) => Effect.Effect<void>): Intake => {
+      let kept: Array<SandboxEvent> = []
+      return {
+        add: (event) => {
+          kept.push(event)
+        },
+        handle: () => {
+          const events = kept
+          kept = []
+          return handleAll(events)
+        }
+      }
+    }
+    const take = (from: (event: SandboxEvent) => void, handleTaken: Effect.Effect<unknown, unknown>): Intake => {
+      let current: SandboxEvent
+      const takeCurrent = () => from(current)
+      let firstFailure: Effect.Effect<void> = Effect.void
+      return {
+        add: (event) => {
+          current = event
+          const result = Result.try(takeCurrent)
+          if (Result.isSuccess(result)) return
+          if (++failed === 1) firstFailure = tell(event._tag, Cause.die(result.failure))
+        },
+        handle: (count) => {
+          const told = firstFailure
+          firstFailure = Effect.void
+          return Effect.andThen(
+            told,
+            counted(count, `${count} events`, () => handleTaken)
+          )
+        }
+      }
+    }
+    const intake =
+      "take" in options
+        ? take(options.take, options.handleTaken)
+        : "handleAll" in options
+          ? keep((events) => counted(events.length, `${events.length} events`, () => options.handleAll(events)))
+          : keep((events) =>
+              Effect.forEach(events, (event) => counted(1, event._tag, () => options.handle(event)), { discard: true })
+            )
+    const subscriber: Subscriber = {
+      offer: (event) => {
+        if (waiting >= capacity) {
+          dropped++
+          return
+        }
+        if (++waiting === 1) Queue.offerUnsafe(wake, undefined)
+        if (++pending === 1) idle.closeUnsafe()
+        intake.add(event)
+      },
+      stats: () => ({ name: options.name, handled, dropped, failed, queued: pending }),
+      idle: () => pending === 0,
+      awaitIdle: idle.await
+    }
+    const handleWaiting = Effect.suspend(() => {
+      const count = waiting
+      waiting = 0
+      return intake.handle(count)
     })
     const worker = yield* Queue.take(wake).pipe(
-      Effect.andThen(takeAll),
+      Effect.andThen(handleWaiting),
       Effect.forever,
       Effect.ignoreCause,
       Effect.provideService(CurrentSubscriber, subscriber),

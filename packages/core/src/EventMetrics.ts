@@ -339,6 +339,8 @@ class Recorder {
   private readonly errorType = firstOf(200)
   private readonly places: (environment: EnvironmentId) => (image: string | undefined) => Place
   private readonly live = new Map<SandboxId, Live>()
+  private lastId: SandboxId | undefined
+  private lastLive: Live | undefined
   private readonly lasting = new Map<string, Place>()
 
   constructor(context: Context.Context<never>) {
@@ -346,12 +348,12 @@ class Recorder {
     this.places = once((environment) => once((image) => new Place(this.book, environment, image)))
   }
 
-  addAll(events: ReadonlyArray<SandboxEvent>): void {
-    for (const event of events) this.add(event)
+  /** Changes the metrics by what was added. */
+  flush(): void {
     this.book.flush()
   }
 
-  private add(event: SandboxEvent): void {
+  add(event: SandboxEvent): void {
     const place = this.placeOf(event)
     const error = errorOf(event)
     const how = outcome(error)
@@ -424,7 +426,7 @@ class Recorder {
   }
 
   private placeOf(event: SandboxEvent): Place {
-    const live = "sandboxId" in event && event.sandboxId !== undefined ? this.live.get(event.sandboxId) : undefined
+    const live = "sandboxId" in event && event.sandboxId !== undefined ? this.liveOf(event.sandboxId) : undefined
     if (live !== undefined) return live.place
     const image = "image" in event && event.image !== undefined ? this.image(event.image) : undefined
     return this.places(event.environmentId)(image)
@@ -460,15 +462,26 @@ class Recorder {
     this.setStatus(id, place, to === "Offline" ? undefined : to)
   }
 
+  /** Several events of one sandbox often come one after the other. */
+  private liveOf(id: SandboxId): Live | undefined {
+    if (id !== this.lastId) {
+      this.lastId = id
+      this.lastLive = this.live.get(id)
+    }
+    return this.lastLive
+  }
+
   /** Where a sandbox was is known from the event before, which keeps the gauges right when one was dropped. */
   private setStatus(id: SandboxId, place: Place, status: SandboxStatus | undefined): void {
-    const live = this.live.get(id)
+    const live = this.liveOf(id)
     if (live !== undefined) place.sandboxes(live.status).add(-1)
     if (status !== undefined) place.sandboxes(status).add(1)
     if (live === undefined && status !== undefined) {
-      this.live.set(id, { place, status })
+      this.lastLive = { place, status }
+      this.live.set(id, this.lastLive)
       place.ledger.add(-1)
     } else if (live !== undefined && status === undefined) {
+      this.lastLive = undefined
       this.live.delete(id)
       place.ledger.add(1)
     } else if (live !== undefined && status !== undefined) {
@@ -493,7 +506,9 @@ export const layer: Layer.Layer<EventHandler.EventHub> = EventHandler.layerEffec
     yield* Effect.addFinalizer(() => Effect.sync(() => recorder.forgetAll()))
     return {
       name: "EventMetrics",
-      handleAll: (events: ReadonlyArray<SandboxEvent>) => Effect.sync(() => recorder.addAll(events))
+      take: (event: SandboxEvent) => recorder.add(event),
+      handleTaken: Effect.sync(() => recorder.flush()),
+      capacity: "unbounded" // what waits takes no memory
     }
   })
 )

@@ -78,8 +78,8 @@ const logOf = (lines: Array<string>) =>
 const json = Schema.fromJsonString(Schema.toCodecJson(SandboxEvent.SandboxEvent))
 
 /** The one number that JSON does not have. */
-const hasNegativeZero = (event: SandboxEvent.SandboxEvent): boolean =>
-  Object.values(event).some((value) => Object.is(value, -0))
+const hasNegativeZero = (value: unknown): boolean =>
+  Object.is(value, -0) || (typeof value === "object" && value !== null && Object.values(value).some(hasNegativeZero))
 
 const roundTrip = Effect.fnUntraced(function* (event: SandboxEvent.SandboxEvent) {
   const text = yield* Schema.encodeEffect(json)(event)
@@ -204,6 +204,95 @@ it.effect("V2 a handler of everything that waits gets it at once, in order, and 
     assert.deepStrictEqual(log, [
       `Warn Event handler batches failed on ${batches[0]?.length} events; later failures are only counted`
     ])
+  })
+)
+
+it.effect(
+  "V2 a handler that takes what it needs gets every event while it is published, and handles the rest later",
+  () =>
+    Effect.gen(function* () {
+      const gate = yield* Deferred.make<void>()
+      const taken: Array<string> = []
+      const handled: Array<number> = []
+      const handler = EventHandler.layer({
+        name: "takes",
+        take: (event) => taken.push(event._tag),
+        handleTaken: Effect.andThen(
+          Deferred.await(gate),
+          Effect.sync(() => handled.push(taken.length))
+        )
+      })
+      yield* Effect.gen(function* () {
+        const recorder = yield* EventRecorder
+        for (let i = 0; i < 3; i++) yield* Lab.withSession({}, Effect.void)
+        const before = [...taken]
+        yield* settle
+        assert.deepStrictEqual(
+          before,
+          (yield* recorder.events).slice(0, before.length).map((event) => event._tag)
+        )
+        assert.include(before, "SessionEnded")
+        assert.deepStrictEqual(handled, [])
+        assert.strictEqual((yield* statsOf("takes")).queued, taken.length)
+        yield* Deferred.succeed(gate, undefined)
+        yield* Lab.shutdown
+        assert.deepStrictEqual(
+          taken,
+          (yield* recorder.events).map((event) => event._tag)
+        )
+        assert.strictEqual(handled.at(-1), taken.length)
+        assert.isAtMost(handled.length, 4)
+        const stats = yield* statsOf("takes")
+        assert.deepStrictEqual([stats.handled, stats.failed, stats.queued], [taken.length, 0, 0])
+      }).pipe(Effect.provide(labWith(handler)))
+    })
+)
+
+it.effect("V2 a handler that takes no more than its capacity is not asked to, which is counted", () =>
+  Effect.gen(function* () {
+    const gate = yield* Deferred.make<void>()
+    let taken = 0
+    const handler = EventHandler.layer({
+      name: "takes",
+      take: () => taken++,
+      handleTaken: Deferred.await(gate),
+      capacity: 5
+    })
+    yield* Effect.gen(function* () {
+      for (let i = 0; i < 10; i++) yield* Lab.withSession({}, Effect.void)
+      const stats = yield* statsOf("takes")
+      assert.strictEqual(stats.queued, taken)
+      assert.isAtLeast(taken, 5)
+      assert.isAtMost(taken, 10) // in hand, and waiting
+      assert.isAtLeast(stats.dropped, 60)
+      yield* Deferred.succeed(gate, undefined)
+    }).pipe(Effect.provide(labWith(handler)))
+  })
+)
+
+it.effect("L24 V2 a handler that throws while it takes an event breaks nothing", () =>
+  Effect.gen(function* () {
+    let taken = 0
+    let handled = 0
+    const handler = EventHandler.layer({
+      name: "throws",
+      take: (event) => {
+        if (event._tag === "SessionStarted") throw new Error("no idea what that is")
+        taken++
+      },
+      handleTaken: Effect.sync(() => handled++)
+    })
+    const log: Array<string> = []
+    yield* Effect.gen(function* () {
+      for (let i = 0; i < 3; i++) assert.strictEqual(yield* Lab.withSession({}, Effect.succeed(i)), i)
+      yield* Lab.shutdown
+      const published = (yield* (yield* EventRecorder).events).length
+      assert.strictEqual(taken, published - 3)
+      assert.isAtLeast(handled, 1)
+      const stats = yield* statsOf("throws")
+      assert.deepStrictEqual([stats.handled, stats.failed, stats.dropped], [published, 3, 0])
+    }).pipe(Effect.provide(labWith(handler)), Effect.provide(logOf(log)))
+    assert.deepStrictEqual(log, ["Warn Event handler throws failed on SessionStarted; later failures are only counted"])
   })
 )
 

@@ -35,8 +35,10 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import type * as Stream from "effect/Stream"
 import type { EventFilter } from "./EventFilter.ts"
+import { Notebook } from "./internal/eventNotes.ts"
 import * as LineReader from "./internal/lineReader.ts"
 import * as LineStore from "./internal/lineStore.ts"
+import * as LineThread from "./internal/lineThread.ts"
 import * as Recorder from "./internal/recorder.ts"
 import type { JournalError } from "./JournalError.ts"
 import type { JournalWriter } from "./JournalWriter.ts"
@@ -95,7 +97,34 @@ const make = Effect.fnUntraced(function* (options: Options) {
     keepsUnsynced: sync === "always",
     syncs: sync !== "never"
   })
-  return yield* Recorder.record(store, { name: `EventJournal ${file}`, options, sync, slice: 2048 })
+  const lines = yield* LineThread.make
+  return yield* Recorder.record(store, {
+    name: `EventJournal ${file}`,
+    options,
+    sync,
+    handling: (write) => {
+      const notebook = new Notebook(notesSize)
+      return {
+        take: (event) => notebook.add(event),
+        handleTaken: Effect.gen(function* () {
+          yield* gather(notebook)
+          for (const notes of notebook.takeAll()) yield* write(notes.count, yield* lines(notes))
+        })
+      }
+    }
+  })
+})
+
+/** How many events are written together at most. */
+const notesSize = 2048
+
+/** Waits while more comes in every turn: what is written together costs less. */
+const gather = Effect.fnUntraced(function* (notebook: Notebook) {
+  let before = 0
+  while (notebook.noted > before && notebook.noted < notesSize) {
+    before = notebook.noted
+    yield* Effect.yieldNow
+  }
 })
 
 export interface ReadOptions {

@@ -29,6 +29,7 @@ import { EventHub } from "@effect-sandbox/core/EventHandler"
 import * as OptionCheck from "@effect-sandbox/core/Options"
 import type { InvalidConfigurationError } from "@effect-sandbox/core/SandboxError"
 import type { SandboxEvent } from "@effect-sandbox/core/SandboxEvent"
+import * as Arr from "effect/Array"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -95,7 +96,11 @@ const make = Effect.fnUntraced(function* (options: Options) {
     options,
     // With FULL a transaction that is over is on the disk.
     sync: sync === "always" ? "never" : sync,
-    slice: 1024
+    handling: (write) => ({
+      // The event loop has its turn in between.
+      handleAll: (events) =>
+        Effect.forEach(Arr.chunksOf(events, 1024), (part) => write(part.length, part), { discard: true })
+    })
   })
 })
 

@@ -9,7 +9,7 @@ import type { PlatformError } from "effect/PlatformError"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type { JournalError } from "../JournalError.ts"
-import { encoder as lineEncoder, parse } from "./eventLines.ts"
+import { parse } from "./eventLines.ts"
 import { numbered, numbers, readFully, split, unavailable } from "./journalFiles.ts"
 import type { Store } from "./recorder.ts"
 
@@ -44,13 +44,13 @@ export const open = Effect.fnUntraced(function* (settings: Settings) {
   const encoder = new TextEncoder()
   /** New memory costs more than what is done with it. Whatever is kept beyond the write has memory of its own. */
   let scratch = new Uint8Array(0)
-  const bytesOf = (lines: string): Uint8Array => {
+  const bytesOf = (lines: string | Uint8Array): Uint8Array => {
+    if (typeof lines !== "string") return lines
     const most = lines.length * 3 // bytes per UTF-16 unit
     if (settings.keepsUnsynced || most > maxScratch) return encoder.encode(lines)
     if (scratch.length < most) scratch = new Uint8Array(most)
     return scratch.subarray(0, encoder.encodeInto(lines, scratch).written)
   }
-  const stringify = lineEncoder()
   let current: Open | undefined
   /** Where good data ends. */
   let end = 0
@@ -212,19 +212,15 @@ export const open = Effect.fnUntraced(function* (settings: Settings) {
   })
 
   return {
-    append: (events) => {
+    append: (lines) => {
       let rest: Uint8Array | undefined
       return Effect.gen(function* () {
-        if (rest === undefined) {
-          let lines = ""
-          for (const event of events) lines += `${stringify(event)}\n`
-          rest = bytesOf(lines)
-        }
+        rest ??= bytesOf(lines)
         while (rest.length > 0) rest = rest.subarray(yield* attempt("write", step(rest)))
       })
     },
     sync: Effect.as(attempt("sync", Effect.flatMap(ready, sync)), true)
-  } satisfies Store
+  } satisfies Store<string | Uint8Array>
 })
 
 /** How many bytes of whole lines fit into so many bytes. */

@@ -23,23 +23,30 @@ import type { JournalWriter } from "../JournalWriter.ts"
 /** When what is written is made to survive a loss of power. */
 export type Sync = "always" | "never" | Duration.Input
 
-/** Where events are stored. Its operations are not run at the same time. */
-export interface Store {
+/** Where events are stored, in whatever form. Its operations are not run at the same time. */
+export interface Store<Events> {
   /** An effect that appends these events. When it failed and is run again, it goes on where it was: nothing twice. */
-  readonly append: (events: ReadonlyArray<SandboxEvent>) => Effect.Effect<void, JournalError>
+  readonly append: (events: Events) => Effect.Effect<void, JournalError>
   /** Makes what was appended reach the disk; whether all of it did. */
   readonly sync: Effect.Effect<boolean, JournalError>
 }
 
+/** Stores so many events; tries until it works. */
+export type Write<Events> = (count: number, events: Events) => Effect.Effect<void>
+
+/** How events are taken from the hub and written. */
+export type Handling =
+  | { readonly handleAll: (events: ReadonlyArray<SandboxEvent>) => Effect.Effect<void> }
+  | { readonly take: (event: SandboxEvent) => void; readonly handleTaken: Effect.Effect<void> }
+
 type Operation = "write" | "sync"
 
-export interface Settings {
+export interface Settings<Events> {
   /** For messages and statistics. */
   readonly name: string
   readonly options: Options
   readonly sync: Sync
-  /** How many events are appended at a time: the event loop has its turn in between. */
-  readonly slice: number
+  readonly handling: (write: Write<Events>) => Handling
 }
 
 /** The options that both kinds have, and how they are checked. */
@@ -59,8 +66,8 @@ export const shape = {
 }
 
 /** Records until the scope closes; then what is left is stored and synced, with a limit. */
-export const record = Effect.fnUntraced(function* (store: Store, settings: Settings) {
-  const { name, slice } = settings
+export const record = Effect.fnUntraced(function* <Events>(store: Store<Events>, settings: Settings<Events>) {
+  const { name } = settings
   const { capacity, drainTimeout = "10 seconds", file, retryInterval = "1 second" } = settings.options
   const hub = yield* EventHub
   const lock = yield* Semaphore.make(1)
@@ -110,15 +117,14 @@ export const record = Effect.fnUntraced(function* (store: Store, settings: Setti
     return Effect.tap(store.sync, (isComplete) => (isComplete ? acknowledge(upTo) : Effect.void))
   })
   const acknowledgesWritten = settings.sync === "never"
-  const handleAll = Effect.fnUntraced(function* (events: ReadonlyArray<SandboxEvent>) {
-    for (let start = 0; start < events.length; start += slice) {
-      const part = start === 0 && events.length <= slice ? events : events.slice(start, start + slice)
-      yield* insistently("write", store.append(part))
-      written += part.length
+  const handling = settings.handling(
+    Effect.fnUntraced(function* (count, events) {
+      yield* insistently("write", store.append(events))
+      written += count
       if (acknowledgesWritten) yield* acknowledge(written)
-    }
-    if (settings.sync === "always") yield* insistently("sync", sync)
-  })
+    })
+  )
+  const afterwards = settings.sync === "always" ? insistently("sync", sync) : Effect.void
 
   const syncRest = Effect.suspend(() => (acknowledged < written ? lock.withPermit(sync) : Effect.void))
   // A disk may hold a sync up for ever, and closing must not wait for that: hence fibers of their own, which are not
@@ -144,7 +150,14 @@ export const record = Effect.fnUntraced(function* (store: Store, settings: Setti
     )
     yield* Effect.addFinalizer(() => Effect.timeoutOption(Fiber.interrupt(syncing), drainTimeout))
   }
-  yield* hub.subscribe({ name, handleAll, capacity, drainTimeout })
+  yield* hub.subscribe({
+    name,
+    capacity,
+    drainTimeout,
+    ...("take" in handling
+      ? { take: handling.take, handleTaken: Effect.andThen(handling.handleTaken, afterwards) }
+      : { handleAll: (events) => Effect.andThen(handling.handleAll(events), afterwards) })
+  })
 
   const own = () => hub.handlers().find((handler) => handler.name === name)
   /** The hub counts a batch when all of it is handled. */

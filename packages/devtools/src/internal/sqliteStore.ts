@@ -122,7 +122,7 @@ export const open = Effect.fnUntraced(function* (settings: Settings) {
         return busy === 0 && pages === checkpointed
       })
     )
-  } satisfies Store
+  } satisfies Store<ReadonlyArray<SandboxEvent>>
 })
 
 type Rows = ReadonlyArray<ReadonlyArray<unknown>>

@@ -121,7 +121,14 @@ const CurrentSubscriber = Context.Reference<Subscriber | undefined>(
 )
 
 const makeHub = Effect.sync(() => {
-  const subscribers = new Set<Subscriber>()
+  /** Never changed, but replaced: it is looked through with every event, and may be changed by what that calls. */
+  let subscribers: ReadonlyArray<Subscriber> = []
+  const add = (subscriber: Subscriber): void => {
+    subscribers = [...subscribers, subscriber]
+  }
+  const remove = (subscriber: Subscriber): void => {
+    subscribers = subscribers.filter((other) => other !== subscriber)
+  }
   const environments = new Set<EnvironmentControl>()
 
   const subscribe = Effect.fnUntraced(function* (options: Options) {
@@ -230,12 +237,10 @@ const makeHub = Effect.sync(() => {
       Effect.forkDetach({ startImmediately: true }) // ended by the finalizer below, after it was drained
     )
     yield* Effect.acquireRelease(
-      Effect.sync(() => {
-        subscribers.add(subscriber)
-      }),
+      Effect.sync(() => add(subscriber)),
       () =>
         Effect.gen(function* () {
-          subscribers.delete(subscriber)
+          remove(subscriber)
           const drainTimeout = options.drainTimeout ?? "10 seconds"
           yield* Effect.timeoutOption(subscriber.awaitIdle, drainTimeout)
           const left = pending
@@ -251,7 +256,7 @@ const makeHub = Effect.sync(() => {
   })
 
   return EventHub.of({
-    isObserved: () => subscribers.size > 0,
+    isObserved: () => subscribers.length > 0,
     publish: (event) => {
       for (const subscriber of subscribers) subscriber.offer(event)
     },
@@ -272,16 +277,16 @@ const makeHub = Effect.sync(() => {
                 idle: () => true,
                 awaitIdle: Effect.void
               }
-              subscribers.add(subscriber)
+              add(subscriber)
               return subscriber
             }),
-            (subscriber) => Effect.sync(() => subscribers.delete(subscriber))
+            (subscriber) => Effect.sync(() => remove(subscriber))
           ),
         { bufferSize: options?.capacity ?? defaultCapacity, strategy: "dropping" }
       ),
     drain: Effect.flatMap(CurrentSubscriber, (current) =>
       Effect.forEach(
-        [...subscribers].filter((subscriber) => subscriber !== current && !subscriber.idle()),
+        subscribers.filter((subscriber) => subscriber !== current && !subscriber.idle()),
         (subscriber) => subscriber.awaitIdle,
         {
           concurrency: "unbounded",
@@ -289,7 +294,7 @@ const makeHub = Effect.sync(() => {
         }
       )
     ),
-    handlers: () => [...subscribers].map((subscriber) => subscriber.stats()),
+    handlers: () => subscribers.map((subscriber) => subscriber.stats()),
     register: (environment) =>
       Effect.acquireRelease(
         Effect.sync(() => environments.add(environment)),

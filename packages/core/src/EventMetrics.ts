@@ -25,7 +25,7 @@ import type * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as EventHandler from "./EventHandler.ts"
 import type { EnvironmentId, SandboxId } from "./Id.ts"
-import { type ErrorInfo, errorOf, type SandboxEvent } from "./SandboxEvent.ts"
+import { type ErrorInfo, errorOf, type Of, type SandboxEvent } from "./SandboxEvent.ts"
 import type { SandboxStatus } from "./SandboxStatus.ts"
 
 const counter = (name: string, unit: string, description: string) =>
@@ -329,7 +329,8 @@ const firstOf = (max: number): ((name: string) => string) => {
 
 interface Live {
   readonly place: Place
-  status: SandboxStatus
+  /** Counts the sandboxes that have the same status. */
+  tally: Tally
 }
 
 class Recorder {
@@ -354,6 +355,8 @@ class Recorder {
   }
 
   add(event: SandboxEvent): void {
+    // Most events are this one, and it needs little of what others need.
+    if (event._tag === "SandboxStatusChanged") return this.move(event)
     const place = this.placeOf(event)
     const error = errorOf(event)
     const how = outcome(error)
@@ -380,9 +383,6 @@ class Recorder {
         return
       case "SandboxStarted":
         place.ended(how).sandboxStart.add(event.durationMillis)
-        return
-      case "SandboxStatusChanged":
-        this.move(event.sandboxId, place, event.from, event.to)
         return
       case "SessionStarted":
         place.ended("ok").sessionAcquireWait.add(event.waitedMillis)
@@ -450,7 +450,10 @@ class Recorder {
     this.book.flush()
   }
 
-  private move(id: SandboxId, place: Place, from: SandboxStatus, to: SandboxStatus): void {
+  private move(event: Of<"SandboxStatusChanged">): void {
+    const { from, sandboxId, to } = event
+    const live = this.liveOf(sandboxId)
+    const place = live?.place ?? this.placeOf(event)
     if (from === "Created") {
       place.created.add(1)
       place.ledger.add(1)
@@ -459,7 +462,7 @@ class Recorder {
       place.destroyed.add(1)
       place.ledger.add(-1)
     }
-    this.setStatus(id, place, to === "Offline" ? undefined : to)
+    this.setStatus(sandboxId, place, to === "Offline" ? undefined : to)
   }
 
   /** Several events of one sandbox often come one after the other. */
@@ -474,18 +477,19 @@ class Recorder {
   /** Where a sandbox was is known from the event before, which keeps the gauges right when one was dropped. */
   private setStatus(id: SandboxId, place: Place, status: SandboxStatus | undefined): void {
     const live = this.liveOf(id)
-    if (live !== undefined) place.sandboxes(live.status).add(-1)
-    if (status !== undefined) place.sandboxes(status).add(1)
-    if (live === undefined && status !== undefined) {
-      this.lastLive = { place, status }
+    live?.tally.add(-1)
+    const tally = status === undefined ? undefined : place.sandboxes(status)
+    tally?.add(1)
+    if (live === undefined && tally !== undefined) {
+      this.lastLive = { place, tally }
       this.live.set(id, this.lastLive)
       place.ledger.add(-1)
-    } else if (live !== undefined && status === undefined) {
+    } else if (live !== undefined && tally === undefined) {
       this.lastLive = undefined
       this.live.delete(id)
       place.ledger.add(1)
-    } else if (live !== undefined && status !== undefined) {
-      live.status = status
+    } else if (live !== undefined && tally !== undefined) {
+      live.tally = tally
     }
   }
 

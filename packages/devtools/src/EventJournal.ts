@@ -97,7 +97,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
     keepsUnsynced: sync === "always",
     syncs: sync !== "never"
   })
-  const lines = yield* LineThread.make
+  const lines = yield* LineThread.make()
   return yield* Recorder.record(store, {
     name: `EventJournal ${file}`,
     options,
@@ -108,20 +108,24 @@ const make = Effect.fnUntraced(function* (options: Options) {
         take: (event) => notebook.add(event),
         handleTaken: Effect.gen(function* () {
           yield* gather(notebook)
-          for (const notes of notebook.takeAll()) yield* write(notes.count, yield* lines(notes))
+          for (const notes of notebook.takeAll()) {
+            yield* write(notes.count, yield* lines(notes))
+            notebook.giveBack(notes)
+          }
         })
       }
     }
   })
 })
 
-/** How many events are written together at most. */
-const notesSize = 2048
+/** How many events are written together at most, and when there are enough not to wait for more. */
+const notesSize = 16_384
+const enough = 8192
 
 /** Waits while more comes in every turn: what is written together costs less. */
 const gather = Effect.fnUntraced(function* (notebook: Notebook) {
   let before = 0
-  while (notebook.noted > before && notebook.noted < notesSize) {
+  while (notebook.noted > before && notebook.noted < enough) {
     before = notebook.noted
     yield* Effect.yieldNow
   }

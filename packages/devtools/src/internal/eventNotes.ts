@@ -5,9 +5,8 @@
  * The kinds that every session brings are noted part by part, others as the whole line.
  */
 import type * as SandboxEvent from "@effect-sandbox/core/SandboxEvent"
-import * as SandboxStatus from "@effect-sandbox/core/SandboxStatus"
 import { stringify } from "./eventLines.ts"
-import { kinds, noText, type Notes } from "./noteLines.ts"
+import { kinds, noText, type Notes, textHeader } from "./noteLines.ts"
 
 type Frequent = SandboxEvent.Of<"SandboxStatusChanged" | "SessionStarted" | "SessionEnded" | "SandboxActivity">
 
@@ -16,9 +15,12 @@ interface Subject {
   readonly environmentId: string
   readonly image: string
   readonly text: string
-  /** The notes that have the text, and where. */
-  notes: number
+  /** On which page the text is, and where. */
+  page: number
   at: number
+  /** Its session that was noted last on that page, and where. */
+  sessionId: string | undefined
+  sessionAt: number
 }
 
 const maxSubjects = 10_000
@@ -26,32 +28,40 @@ const maxSubjects = 10_000
 /** The most numbers that an event has. */
 const width = 7
 
-/** The texts that all notes begin with. */
-const commonTexts = ["", ...SandboxStatus.all.map((status) => JSON.stringify(status))]
+/** As many bytes of text as few events fill. */
+const firstTexts = 64 * 1024
 
-const statusAt: ReadonlyMap<string, number> = new Map(SandboxStatus.all.map((status, index) => [status, index + 1]))
+/** How much memory is kept to be used again: new memory has to be emptied by the system. */
+const maxSpare = 2
 
-/** Takes notes, of so many events at a time. */
+interface Memory {
+  readonly numbers: Notes["numbers"]
+  readonly texts: Notes["texts"]
+}
+
+const textsOf = (bytes: number): Notes["texts"] => new DataView(new SharedArrayBuffer(bytes))
+
+/** Takes notes, on pages of so many events. */
 export class Notebook {
   private readonly size: number
   private readonly subjects = new Map<string, Subject>()
   private lastSubject: Subject | undefined
   private lastSandboxId: string | undefined
   private full: Array<Notes> = []
-  // The notes that are being taken.
-  private current = 0
+  private readonly spare: Array<Memory> = []
+  // The page that is being written.
+  private page = 0
   private count = 0
-  private numbers: Float64Array<ArrayBuffer>
+  private numbers: Notes["numbers"]
   private end = 0
-  private texts = [...commonTexts]
-  private readonly sessionAt = new Map<string, number>()
+  private texts: Notes["texts"]
+  private textsEnd = textHeader // nothing is where `noText` is
   private readonly nameAt = new Map<string, number>()
-  private lastSessionId: string | undefined
-  private lastSessionAt = noText
 
   constructor(size: number) {
     this.size = size
-    this.numbers = new Float64Array(size * width)
+    this.numbers = new Float64Array(new SharedArrayBuffer(size * width * Float64Array.BYTES_PER_ELEMENT))
+    this.texts = textsOf(firstTexts)
   }
 
   /** How many events were noted and not taken out. */
@@ -61,9 +71,8 @@ export class Notebook {
 
   add(event: SandboxEvent.SandboxEvent): void {
     if (!this.addParts(event)) {
-      this.numbers[this.end] = kinds.whole
-      this.numbers[this.end + 1] = this.texts.push(stringify(event)) - 1
-      this.end += 2
+      this.put(kinds.whole)
+      this.put(this.write(stringify(event)))
     }
     if (++this.count === this.size) this.turnPage()
   }
@@ -76,18 +85,22 @@ export class Notebook {
     return all
   }
 
+  /** Gives back what was taken out and is not needed any more. */
+  giveBack({ numbers, texts }: Notes): void {
+    if (this.spare.length < maxSpare) this.spare.push({ numbers, texts })
+  }
+
   private turnPage(): void {
     const { count, end, numbers, texts } = this
-    this.full.push({ count, numbers: end === numbers.length ? numbers : numbers.slice(0, end), texts })
-    if (end === numbers.length) this.numbers = new Float64Array(numbers.length)
-    this.current++
+    this.full.push({ count, numbers, end, texts })
+    const memory = this.spare.pop()
+    this.numbers = memory?.numbers ?? new Float64Array(new SharedArrayBuffer(numbers.byteLength))
+    this.texts = memory?.texts ?? textsOf(firstTexts)
+    this.page++
     this.count = 0
     this.end = 0
-    this.texts = [...commonTexts]
-    this.sessionAt.clear()
+    this.textsEnd = textHeader
     this.nameAt.clear()
-    this.lastSandboxId = undefined
-    this.lastSessionId = undefined
   }
 
   private addParts(event: SandboxEvent.SandboxEvent): boolean {
@@ -95,8 +108,8 @@ export class Notebook {
       case "SandboxStatusChanged":
         if (event.trace !== undefined) return false
         this.begin(kinds.statusChanged, event)
-        this.put(statusAt.get(event.from) ?? noText)
-        this.put(statusAt.get(event.to) ?? noText)
+        this.put(this.nameOf(event.from))
+        this.put(this.nameOf(event.to))
         this.put(event.spentMillis)
         return true
       case "SessionStarted":
@@ -115,7 +128,7 @@ export class Notebook {
         if (event.trace !== undefined || event.error !== undefined) return false
         this.begin(kinds.activity, event)
         this.put(event.durationMillis)
-        this.put(this.known(this.nameAt, event.name, ""))
+        this.put(this.nameOf(event.name))
         return true
       default:
         return false
@@ -127,46 +140,73 @@ export class Notebook {
   }
 
   private begin(kind: number, event: Frequent): void {
+    const subject = this.subjectOf(event)
     this.put(kind)
-    this.put(this.subjectOf(event))
-    this.put(this.sessionOf(event.sessionId))
+    this.put(subject.at)
+    this.put(event.sessionId === undefined ? noText : this.sessionOf(subject, event.sessionId))
     this.put(event.timestamp)
   }
 
-  private subjectOf(event: Frequent): number {
+  private subjectOf(event: Frequent): Subject {
     const { environmentId, image, sandboxId } = event
     let subject = sandboxId === this.lastSandboxId ? this.lastSubject : this.subjects.get(sandboxId)
     if (subject === undefined || subject.environmentId !== environmentId || subject.image !== image) {
       if (this.subjects.size >= maxSubjects) this.subjects.clear()
       const json = JSON.stringify({ environmentId, sandboxId, image })
-      subject = { environmentId, image, text: `,${json.slice(1, -1)}`, notes: -1, at: noText }
+      const text = `,${json.slice(1, -1)}`
+      subject = { environmentId, image, text, page: -1, at: noText, sessionId: undefined, sessionAt: noText }
       this.subjects.set(sandboxId, subject)
     }
-    if (subject.notes !== this.current) {
-      subject.notes = this.current
-      subject.at = this.texts.push(subject.text) - 1
+    if (subject.page !== this.page) {
+      subject.page = this.page
+      subject.at = this.write(subject.text)
+      subject.sessionId = undefined
     }
     this.lastSandboxId = sandboxId
     this.lastSubject = subject
-    return subject.at
+    return subject
   }
 
-  private sessionOf(id: string | undefined): number {
-    if (id === undefined) return noText
-    if (id !== this.lastSessionId) {
-      this.lastSessionId = id
-      this.lastSessionAt = this.known(this.sessionAt, id, ',"sessionId":')
+  private sessionOf(subject: Subject, id: string): number {
+    if (id !== subject.sessionId) {
+      subject.sessionId = id
+      subject.sessionAt = this.write(id)
     }
-    return this.lastSessionAt
+    return subject.sessionAt
   }
 
-  /** Where a text stands, as JSON behind what comes before it. */
-  private known(places: Map<string, number>, text: string, before: string): number {
-    let at = places.get(text)
+  private nameOf(name: string): number {
+    let at = this.nameAt.get(name)
     if (at === undefined) {
-      at = this.texts.push(before + JSON.stringify(text)) - 1
-      places.set(text, at)
+      at = this.write(name)
+      this.nameAt.set(name, at)
     }
     return at
+  }
+
+  /** Writes a text, and gives where it begins. */
+  private write(text: string): number {
+    const at = this.textsEnd
+    const start = at + textHeader
+    const { length } = text
+    if (start + 2 * length > this.texts.byteLength) this.grow(start + 2 * length)
+    const { texts } = this
+    let all = 0
+    for (let i = 0; i < length; i++) {
+      const unit = text.charCodeAt(i)
+      all |= unit
+      texts.setUint8(start + i, unit)
+    }
+    const isWide = all > 0xff
+    if (isWide) for (let i = 0; i < length; i++) texts.setUint16(start + 2 * i, text.charCodeAt(i), true)
+    texts.setUint32(at, 2 * length + (isWide ? 1 : 0), true)
+    this.textsEnd = start + (isWide ? 2 * length : length)
+    return at
+  }
+
+  private grow(needed: number): void {
+    const { buffer, byteLength } = this.texts
+    this.texts = textsOf(Math.max(needed, 2 * byteLength))
+    new Uint8Array(this.texts.buffer).set(new Uint8Array(buffer))
   }
 }

@@ -45,7 +45,7 @@ export const open = Effect.fnUntraced(function* (settings: Settings) {
   /** New memory costs more than what is done with it. Whatever is kept beyond the write has memory of its own. */
   let scratch = new Uint8Array(0)
   const bytesOf = (lines: string | Uint8Array): Uint8Array => {
-    if (typeof lines !== "string") return lines
+    if (typeof lines !== "string") return settings.keepsUnsynced ? lines.slice() : lines
     const most = lines.length * 3 // bytes per UTF-16 unit
     if (settings.keepsUnsynced || most > maxScratch) return encoder.encode(lines)
     if (scratch.length < most) scratch = new Uint8Array(most)

@@ -6,49 +6,64 @@ import { Worker } from "node:worker_threads"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import type { Reply, Request } from "./lineWorker.ts"
 import { linesOf, type Notes } from "./noteLines.ts"
 
-/** The lines of notes, as text or in UTF-8. */
+/** The lines of notes, as text or in UTF-8; the bytes are good until more lines are made. One at a time. */
 export type LineMaker = (notes: Notes) => Effect.Effect<string | Uint8Array>
 
 /** Fewer events than this are made into lines here. */
 const worthwhile = 512
 
+/** The thread's file, as source in development and compiled in the package. */
 const workerFile = new URL(import.meta.url.endsWith(".ts") ? "./lineWorker.ts" : "./lineWorker.js", import.meta.url)
 
-/** Starts a thread when one is needed first, and ends it with the scope. */
-export const make: Effect.Effect<LineMaker, never, Scope.Scope> = Effect.gen(function* () {
-  /** In the order of the requests; without lines when the thread has ended. */
-  let waiting: Array<Deferred.Deferred<Uint8Array | undefined>> = []
-  let worker: Worker | undefined
-  let hasEnded = false
+/** A thread takes as long to come up as thousands of events to be published, so nobody waits for that. */
+type State = "none" | "starting" | "running" | "ended"
 
-  const end = () => {
-    hasEnded = true
-    for (const reply of waiting) Deferred.doneUnsafe(reply, Effect.succeed(undefined))
-    waiting = []
-  }
-  const start = () => {
-    const started = new Worker(workerFile)
-    started.on("message", (lines: Uint8Array) => {
-      const reply = waiting.shift()
-      if (reply !== undefined) Deferred.doneUnsafe(reply, Effect.succeed(lines))
-    })
-    started.on("error", end)
-    started.on("exit", end)
-    return started
-  }
-  yield* Effect.addFinalizer(() => Effect.promise(async () => worker?.terminate()))
+/** Starts a thread when one is first of use, and ends it with the scope. */
+export const make = (file: URL = workerFile): Effect.Effect<LineMaker, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    let state: State = "none"
+    let worker: Worker | undefined
+    /** Where the thread puts lines. */
+    let memory = new SharedArrayBuffer(0)
+    /** Completed with the lines, or without when the thread has ended. */
+    let awaited: Deferred.Deferred<Uint8Array | undefined> | undefined
 
-  return (notes) =>
-    Effect.suspend(() => {
-      if (hasEnded || notes.count < worthwhile) return Effect.succeed(linesOf(notes))
-      worker ??= start()
-      const reply = Deferred.makeUnsafe<Uint8Array | undefined>()
-      // Copied and not handed over, so that nothing is lost with the thread.
-      // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
-      worker.postMessage(notes)
-      waiting.push(reply)
-      return Effect.map(Deferred.await(reply), (lines) => lines ?? linesOf(notes))
-    })
-})
+    const answer = (lines: Uint8Array | undefined) => {
+      const answered = awaited
+      awaited = undefined // before whoever waits goes on at once and asks again
+      if (answered !== undefined) Deferred.doneUnsafe(answered, Effect.succeed(lines))
+    }
+    const end = () => {
+      state = "ended"
+      answer(undefined)
+    }
+    const start = () => {
+      state = "starting"
+      worker = new Worker(file)
+      worker.on("online", () => {
+        if (state === "starting") state = "running"
+      })
+      worker.on("message", (reply: Reply) => {
+        memory = reply.memory
+        answer(new Uint8Array(memory, 0, reply.length))
+      })
+      worker.on("error", end)
+      worker.on("exit", end)
+    }
+    yield* Effect.addFinalizer(() => Effect.promise(() => Promise.resolve(worker?.terminate())))
+
+    return (notes) =>
+      Effect.suspend(() => {
+        if (notes.count >= worthwhile && state === "none") start()
+        if (notes.count < worthwhile || state !== "running") return Effect.succeed(linesOf(notes))
+        const request: Request = { notes, memory }
+        // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
+        worker?.postMessage(request)
+        awaited = Deferred.makeUnsafe()
+        // Uninterruptible, so that the next answer is to the next request.
+        return Effect.uninterruptible(Effect.map(Deferred.await(awaited), (lines) => lines ?? linesOf(notes)))
+      })
+  })

@@ -4,8 +4,7 @@
  *
  * Each handler has a queue of its own. Publishing is a synchronous, constant-time offer to every queue, so a slow or
  * failing handler neither delays nor breaks a sandbox (L24); what does not fit into a bounded queue is dropped,
- * counted, and told to the log once. A handler that keeps little of an event, such as a count, may take that at once
- * instead of having the event kept for it, and handle what it has taken later.
+ * counted, and told to the log once.
  *
  * ```ts
  * import { Console, Layer } from "effect"
@@ -18,29 +17,19 @@
  * // Lab.layer.pipe(Layer.provideMerge(Printer), Layer.provide(driver))
  * ```
  */
-import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
-import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
-import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import * as Tracer from "effect/Tracer"
 import type { EnvironmentControl, HandlerStats } from "./EnvironmentControl.ts"
+import * as eventSubscriber from "./internal/eventSubscriber.ts"
+import { CurrentSubscriber, defaultCapacity, type Subscriber } from "./internal/eventSubscriber.ts"
 import type { SandboxEvent } from "./SandboxEvent.ts"
 
 export type { HandlerStats }
-
-interface Subscriber {
-  readonly offer: (event: SandboxEvent) => void
-  readonly stats: () => HandlerStats
-  readonly idle: () => boolean
-  readonly awaitIdle: Effect.Effect<void>
-}
 
 /**
  * Where an environment publishes its events. Handler layers bring it along; an environment without handlers makes its
@@ -86,12 +75,12 @@ export type Options = Settings &
       }
     | {
         /**
-         * Called while an event is published, for handlers that keep little of it, so that a busy program need not keep
-         * all of it. Whoever publishes waits for that: it may cost no more than a few operations in memory, and publish
-         * nothing. What it throws is logged and counted.
+         * Called with all events of a turn of the program, in their order, soon after; it takes what it needs of them. For
+         * handlers that need little of an event, so that not all of it is kept for as long as handling takes. What it
+         * throws is logged and counted.
          */
-        readonly take: (event: SandboxEvent) => void
-        /** Run in the background, once for all events that were taken since. */
+        readonly takeAll: (events: ReadonlyArray<SandboxEvent>) => void
+        /** Run once for all events that were taken since: when no more come, or some thousands have. */
         readonly handleTaken: Effect.Effect<unknown, unknown>
       }
   )
@@ -105,21 +94,6 @@ export interface Settings {
   readonly drainTimeout?: Duration.Input | undefined
 }
 
-const defaultCapacity = 65_536
-
-/** What a handler gets of events, until there is time for it. */
-interface Intake {
-  readonly add: (event: SandboxEvent) => void
-  /** Handles all that was added, which is so many. */
-  readonly handle: (count: number) => Effect.Effect<void>
-}
-
-/** The handler that a fiber works for: what it waits for cannot wait for it (L24). */
-const CurrentSubscriber = Context.Reference<Subscriber | undefined>(
-  "@effect-sandbox/core/EventHandler/CurrentSubscriber",
-  { defaultValue: () => undefined }
-)
-
 const makeHub = Effect.sync(() => {
   /** Never changed, but replaced: it is looked through with every event, and may be changed by what that calls. */
   let subscribers: ReadonlyArray<Subscriber> = []
@@ -131,129 +105,15 @@ const makeHub = Effect.sync(() => {
   }
   const environments = new Set<EnvironmentControl>()
 
-  const subscribe = Effect.fnUntraced(function* (options: Options) {
-    const capacity = options.capacity === "unbounded" ? Infinity : (options.capacity ?? defaultCapacity)
-    // The queue only wakes the worker, once per batch: it costs more per event than metrics need to handle one.
-    const wake = yield* Queue.dropping<void>(1)
-    const idle = Latch.makeUnsafe(true)
-    /** How many events the next batch has. */
-    let waiting = 0
-    let pending = 0
-    let handled = 0
-    let dropped = 0
-    let failed = 0
-    const areHandled = (count: number): void => {
-      handled += count
-      pending -= count
-      if (pending === 0) idle.openUnsafe()
-    }
-    const tell = (what: string, cause: Cause.Cause<unknown>) =>
-      Effect.logWarning(`Event handler ${options.name} failed on ${what}; later failures are only counted`, cause)
-    const counted = (count: number, what: string, handling: () => Effect.Effect<unknown, unknown>) =>
-      Effect.matchCauseEffect(Effect.suspend(handling), {
-        onSuccess: () => {
-          areHandled(count)
-          return Effect.void
-        },
-        // Also when the handler interrupts itself; the end of the worker does not come this way.
-        onFailure: (cause) => {
-          const isFirst = failed === 0
-          failed += count
-          // Told before it counts as handled: whoever waits for that may close the handler in the same moment.
-          return Effect.ensuring(
-            isFirst ? tell(what, cause) : Effect.void,
-            Effect.sync(() => areHandled(count))
-          )
-        }
-      })
-    const keep = (handleAll: (events: ReadonlyArray<SandboxEvent>) => Effect.Effect<void>): Intake => {
-      let kept: Array<SandboxEvent> = []
-      return {
-        add: (event) => {
-          kept.push(event)
-        },
-        handle: () => {
-          const events = kept
-          kept = []
-          return handleAll(events)
-        }
-      }
-    }
-    const take = (from: (event: SandboxEvent) => void, handleTaken: Effect.Effect<unknown, unknown>): Intake => {
-      let current: SandboxEvent
-      const takeCurrent = () => from(current)
-      let firstFailure: Effect.Effect<void> = Effect.void
-      return {
-        add: (event) => {
-          current = event
-          const result = Result.try(takeCurrent)
-          if (Result.isSuccess(result)) return
-          if (++failed === 1) firstFailure = tell(event._tag, Cause.die(result.failure))
-        },
-        handle: (count) => {
-          const told = firstFailure
-          firstFailure = Effect.void
-          return Effect.andThen(
-            told,
-            counted(count, `${count} events`, () => handleTaken)
-          )
-        }
-      }
-    }
-    const intake =
-      "take" in options
-        ? take(options.take, options.handleTaken)
-        : "handleAll" in options
-          ? keep((events) => counted(events.length, `${events.length} events`, () => options.handleAll(events)))
-          : keep((events) =>
-              Effect.forEach(events, (event) => counted(1, event._tag, () => options.handle(event)), { discard: true })
-            )
-    const subscriber: Subscriber = {
-      offer: (event) => {
-        if (waiting >= capacity) {
-          dropped++
-          return
-        }
-        if (++waiting === 1) Queue.offerUnsafe(wake, undefined)
-        if (++pending === 1) idle.closeUnsafe()
-        intake.add(event)
-      },
-      stats: () => ({ name: options.name, handled, dropped, failed, queued: pending }),
-      idle: () => pending === 0,
-      awaitIdle: idle.await
-    }
-    const handleWaiting = Effect.suspend(() => {
-      const count = waiting
-      waiting = 0
-      return intake.handle(count)
-    })
-    const worker = yield* Queue.take(wake).pipe(
-      Effect.andThen(handleWaiting),
-      Effect.forever,
-      Effect.ignoreCause,
-      Effect.provideService(CurrentSubscriber, subscriber),
-      // The span in which the layer was made has nothing to do with what is handled.
-      Effect.updateContext((context: Context.Context<never>) => Context.omit(Tracer.ParentSpan)(context)),
-      Effect.forkDetach({ startImmediately: true }) // ended by the finalizer below, after it was drained
-    )
-    yield* Effect.acquireRelease(
-      Effect.sync(() => add(subscriber)),
-      () =>
-        Effect.gen(function* () {
+  const subscribe = (options: Options) =>
+    Effect.acquireRelease(
+      Effect.tap(eventSubscriber.start(options), ({ subscriber }) => Effect.sync(() => add(subscriber))),
+      ({ close, subscriber }) =>
+        Effect.suspend(() => {
           remove(subscriber)
-          const drainTimeout = options.drainTimeout ?? "10 seconds"
-          yield* Effect.timeoutOption(subscriber.awaitIdle, drainTimeout)
-          const left = pending
-          yield* Effect.timeoutOption(Fiber.interrupt(worker), drainTimeout) // it may be in an uninterruptible region
-          if (dropped > 0) {
-            yield* Effect.logWarning(`Event handler ${options.name} was too slow: ${dropped} events were dropped`)
-          }
-          if (left > 0) {
-            yield* Effect.logWarning(`Event handler ${options.name} did not finish: ${left} events were not handled`)
-          }
+          return close
         })
-    )
-  })
+    ).pipe(Effect.asVoid)
 
   return EventHub.of({
     isObserved: () => subscribers.length > 0,

@@ -19,7 +19,7 @@
  * const isBalanced = Effect.map(ledger, ({ value }) => value === 0)
  * ```
  */
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
@@ -257,6 +257,7 @@ class Place {
   readonly error: (event: string) => (type: string) => Tally
   readonly action: (action: string) => Tally
   readonly ended: (outcome: Outcome) => Endings
+  private well: Endings | undefined
 
   constructor(book: Book, environment: EnvironmentId, image: string | undefined) {
     const labels = { environment, image }
@@ -270,6 +271,12 @@ class Place {
     this.error = once((event) => once((type) => book.counter(errors, { ...labels, event, "error.type": type })))
     this.action = once((action) => book.counter(actions, { environment, action }))
     this.ended = once((how) => new Endings(book, { ...labels, outcome: how }))
+  }
+
+  /** What ended well, as most things do. */
+  get endedWell(): Endings {
+    this.well ??= this.ended("ok")
+    return this.well
   }
 }
 
@@ -354,12 +361,17 @@ class Recorder {
     this.book.flush()
   }
 
-  add(event: SandboxEvent): void {
+  addAll(events: ReadonlyArray<SandboxEvent>): void {
+    for (const event of events) this.add(event)
+  }
+
+  private add(event: SandboxEvent): void {
     // Most events are this one, and it needs little of what others need.
     if (event._tag === "SandboxStatusChanged") return this.move(event)
     const place = this.placeOf(event)
     const error = errorOf(event)
     const how = outcome(error)
+    const ended = error === undefined ? place.endedWell : place.ended(how)
     if (error !== undefined && how !== "interrupted") place.error(event._tag)(this.errorType(error.tag)).add(1)
     switch (event._tag) {
       case "EnvironmentStarting":
@@ -376,30 +388,28 @@ class Recorder {
         place.outageDuration.add(event.durationMillis)
         return
       case "AcquireFailed":
-        place.ended(how).sessionAcquireWait.add(event.waitedMillis)
+        ended.sessionAcquireWait.add(event.waitedMillis)
         return
       case "ActionRequested":
         place.action(event.action).add(1)
         return
       case "SandboxStarted":
-        place.ended(how).sandboxStart.add(event.durationMillis)
+        ended.sandboxStart.add(event.durationMillis)
         return
       case "SessionStarted":
-        place.ended("ok").sessionAcquireWait.add(event.waitedMillis)
-        place.ended(how).sessionSetUp.add(event.durationMillis)
-        if (error !== undefined) place.ended(how).sessions.add(1)
+        place.endedWell.sessionAcquireWait.add(event.waitedMillis)
+        ended.sessionSetUp.add(event.durationMillis)
+        if (error !== undefined) ended.sessions.add(1)
         return
-      case "SessionEnded": {
-        const ended = place.ended(how)
+      case "SessionEnded":
         ended.sessions.add(1)
         ended.sessionLifetime.add(event.lifetimeMillis)
         ended.sessionTeardown.add(event.durationMillis)
         return
-      }
       case "SandboxActivity":
       case "FeatureActivity": {
         const feature = event._tag === "FeatureActivity" ? event.featureId : undefined
-        const activity = place.ended(how).by(feature).activity(this.activity(event.name))
+        const activity = ended.by(feature).activity(this.activity(event.name))
         activity.count.add(1)
         activity.times.add(event.durationMillis)
         return
@@ -408,14 +418,14 @@ class Recorder {
       case "FeatureTornDown":
       case "FeatureSessionSetUp":
       case "FeatureSessionTornDown":
-        place.ended(how).by(event.featureId)[event._tag].add(event.durationMillis)
+        ended.by(event.featureId)[event._tag].add(event.durationMillis)
         return
       case "EnvironmentHousekeepingDone":
       case "SandboxHousekeepingDone":
-        place.ended(how).by(undefined).housekeeping.add(event.durationMillis)
+        ended.by(undefined).housekeeping.add(event.durationMillis)
         return
       case "FeatureHousekeepingDone":
-        place.ended(how).by(event.featureId).housekeeping.add(event.durationMillis)
+        ended.by(event.featureId).housekeeping.add(event.durationMillis)
         return
       case "SandboxShutDown": // told by the move to offline
       case "EnvironmentStarted":
@@ -502,17 +512,22 @@ class Recorder {
   }
 }
 
+/** Every update looks two things up, which takes longer in a context that has others, or lacks these. */
+const onlyWhatMetricsNeed = (context: Context.Context<never>): Context.Context<never> =>
+  Context.make(Metric.MetricRegistry, Context.get(context, Metric.MetricRegistry)).pipe(
+    Context.add(Metric.CurrentMetricAttributes, Context.get(context, Metric.CurrentMetricAttributes))
+  )
+
 /** The metrics as a layer, to be provided to environments. */
 export const layer: Layer.Layer<EventHandler.EventHub> = EventHandler.layerEffect(
   Effect.gen(function* () {
-    const recorder = new Recorder(yield* Effect.context<never>())
+    const recorder = new Recorder(onlyWhatMetricsNeed(yield* Effect.context<never>()))
     // Events that were dropped must not leave sandboxes behind in the gauges.
     yield* Effect.addFinalizer(() => Effect.sync(() => recorder.forgetAll()))
     return {
       name: "EventMetrics",
-      take: (event: SandboxEvent) => recorder.add(event),
-      handleTaken: Effect.sync(() => recorder.flush()),
-      capacity: "unbounded" // what waits takes no memory
+      takeAll: (events: ReadonlyArray<SandboxEvent>) => recorder.addAll(events),
+      handleTaken: Effect.sync(() => recorder.flush())
     }
   })
 )

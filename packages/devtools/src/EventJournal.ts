@@ -105,9 +105,10 @@ const make = Effect.fnUntraced(function* (options: Options) {
     handling: (write) => {
       const notebook = new Notebook(notesSize)
       return {
-        take: (event) => notebook.add(event),
+        takeAll: (events) => {
+          for (const event of events) notebook.add(event)
+        },
         handleTaken: Effect.gen(function* () {
-          yield* gather(notebook)
           for (const notes of notebook.takeAll()) {
             yield* write(notes.count, yield* lines(notes))
             notebook.giveBack(notes)
@@ -118,18 +119,8 @@ const make = Effect.fnUntraced(function* (options: Options) {
   })
 })
 
-/** How many events are written together at most, and when there are enough not to wait for more. */
-const notesSize = 16_384
-const enough = 8192
-
-/** Waits while more comes in every turn: what is written together costs less. */
-const gather = Effect.fnUntraced(function* (notebook: Notebook) {
-  let before = 0
-  while (notebook.noted > before && notebook.noted < enough) {
-    before = notebook.noted
-    yield* Effect.yieldNow
-  }
-})
+/** How many events are written together at most: more than come together when nothing holds them up. */
+const notesSize = 8192
 
 export interface ReadOptions {
   /** Only events that pass. Default: all. */

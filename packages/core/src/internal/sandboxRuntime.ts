@@ -137,17 +137,16 @@ export class SandboxRuntime {
   }
 
   /** The one writer of `status`. An illegal move is a defect (I5). */
-  move(to: SandboxStatus.SandboxStatus): void {
+  move(to: SandboxStatus.SandboxStatus, at = now(this.engine)): void {
     const from = this.status
     if (!SandboxStatus.isLegal(from, to)) throw new Error(`${this.id}: illegal move from ${from} to ${to}`)
-    const at = now(this.engine)
     this.status = to
     if (to === "Ready") this.wasReady = true
     this.isInUse =
       to === "Acquired" || (to === "SettingUp" && from === "Acquired") || to === "InSession" || to === "ExitingSession"
     this.pool.counts[from]--
     this.pool.counts[to]++
-    // Six times per session, so made without a closure and in one go.
+    // Six times per session, so made without a closure and in one go, as are the two events of the session itself.
     if (this.engine.hub.isObserved()) {
       publish(this.engine, {
         _tag: "SandboxStatusChanged",
@@ -474,20 +473,25 @@ export class SandboxRuntime {
         return nothing
       }
       const started = now(this.engine)
-      this.move("SettingUp")
-      const told = (error?: ErrorInfo): void =>
-        emit(this.engine, (timestamp) => ({
+      this.move("SettingUp", started)
+      const told = (timestamp: number, error?: ErrorInfo): void => {
+        if (!this.engine.hub.isObserved()) return
+        publish(this.engine, {
           _tag: "SessionStarted",
-          ...this.facts(timestamp),
+          environmentId: this.engine.config.id,
+          timestamp,
+          sandboxId: this.id,
+          image: this.pool.image,
           sessionId: id,
           waitedMillis,
           durationMillis: timestamp - started,
           error
-        }))
+        })
+      }
       const begin = (session: SessionRuntime): Effect.Effect<SessionRuntime> => {
         session.open(id)
         this.move("InSession")
-        told()
+        told(this.since)
         return Effect.succeed(session)
       }
       if (this.session !== undefined) return begin(this.session)
@@ -497,7 +501,7 @@ export class SandboxRuntime {
         if (Exit.isSuccess(exit)) return begin(exit.value)
         for (const error of stateErrors(exit.cause)) this.record(error)
         const error = causeInfo(exit.cause)
-        told(error)
+        told(now(this.engine), error)
         this.engine.background(this.shutDown(`session set-up failed: ${error.message}`))
         return Effect.failCause(exit.cause)
       })
@@ -534,8 +538,8 @@ export class SandboxRuntime {
     return new SandboxStateError({ sandboxId: this.id, operation, description })
   }
 
-  /** What becomes of the sandbox when its session has ended. */
-  afterSession(teardownFailed: boolean): Effect.Effect<FeatureTeardownError | undefined> {
+  /** What becomes of the sandbox when its session has ended, at that time. */
+  afterSession(ended: number, teardownFailed: boolean): Effect.Effect<FeatureTeardownError | undefined> {
     return Effect.suspend((): Effect.Effect<FeatureTeardownError | undefined> => {
       this.session = undefined
       this.served++
@@ -552,7 +556,7 @@ export class SandboxRuntime {
         this.engine.background(this.shutDown(reason))
         return Effect.succeed(undefined)
       }
-      if (this.pool.isProactive) this.move("SettingUp")
+      if (this.pool.isProactive) this.move("SettingUp", ended)
       this.engine.background(
         Effect.matchCauseEffect(this.refresh, {
           onFailure: (cause) => this.pool.backgroundFailed(cause),
@@ -983,15 +987,16 @@ export class SessionRuntime {
     return Effect.suspend(() => {
       const { sandbox } = this
       const started = now(sandbox.engine)
-      sandbox.move("ExitingSession")
+      sandbox.move("ExitingSession", started)
       if (cause !== undefined) {
         for (const error of stateErrors(cause)) if (error.sandboxId === sandbox.id) sandbox.record(error)
       }
       const errors: TeardownErrors = {}
       return Effect.flatMap(this.tearDown(errors), () => {
         const error = this.teardownError(errors)
-        this.tellEnd(started, cause, error)
-        return Effect.map(sandbox.afterSession(Object.keys(errors).length > 0), (shutdownError) => {
+        const ended = now(sandbox.engine)
+        this.tellEnd(ended, ended - started, cause, error)
+        return Effect.map(sandbox.afterSession(ended, Object.keys(errors).length > 0), (shutdownError) => {
           const result = error ?? shutdownError
           span.end(sandbox.engine, this.span, cause === undefined ? Exit.void : Exit.failCause(cause))
           Deferred.doneUnsafe(this.ended, Exit.succeed(result))
@@ -1009,28 +1014,30 @@ export class SessionRuntime {
   }
 
   private tellEnd(
-    started: number,
+    timestamp: number,
+    durationMillis: number,
     cause: Cause.Cause<unknown> | undefined,
     teardownError: SessionTeardownError | undefined
   ): void {
-    const { sandbox } = this
+    const { engine, id: sandboxId, pool, stateErrors: broken } = this.sandbox
     const sessionId = this.id
     if (sessionId === undefined) return
-    sandbox.engine.sessions.delete(sessionId)
-    const told = this.reason ?? sandbox.stateErrors[0] ?? (cause === undefined ? teardownError : undefined)
+    engine.sessions.delete(sessionId)
+    if (!engine.hub.isObserved()) return
+    const told = this.reason ?? broken[0] ?? (cause === undefined ? teardownError : undefined)
     const error = told === undefined ? (cause === undefined ? undefined : causeInfo(cause)) : errorInfo(told)
-    emit(sandbox.engine, (timestamp) => ({
+    publish(engine, {
       _tag: "SessionEnded",
-      ...sandbox.facts(timestamp),
+      environmentId: engine.config.id,
+      timestamp,
+      sandboxId,
+      image: pool.image,
       sessionId,
-      durationMillis: timestamp - started,
+      durationMillis,
       lifetimeMillis: timestamp - this.startedAt,
       // The state error of another sandbox does not condemn this one.
-      error:
-        error === undefined
-          ? undefined
-          : { ...error, isStateError: sandbox.stateErrors.length > 0 && error.isStateError }
-    }))
+      error: error === undefined ? undefined : { ...error, isStateError: broken.length > 0 && error.isStateError }
+    })
   }
 
   /** Takes down what the session's set-up has put up, also half a set-up (L15). */

@@ -5,6 +5,7 @@
  * The kinds that every session brings are noted part by part, others as the whole line.
  */
 import type * as SandboxEvent from "@effect-sandbox/core/SandboxEvent"
+import { all as statuses, type SandboxStatus } from "@effect-sandbox/core/SandboxStatus"
 import { stringify } from "./eventLines.ts"
 import { kinds, noText, type Notes, textHeader } from "./noteLines.ts"
 
@@ -26,7 +27,7 @@ interface Subject {
 const maxSubjects = 10_000
 
 /** The most numbers that an event has. */
-const width = 7
+const width = 6
 
 /** As many bytes of text as few events fill. */
 const firstTexts = 64 * 1024
@@ -39,7 +40,7 @@ interface Memory {
   readonly texts: Notes["texts"]
 }
 
-const textsOf = (bytes: number): Notes["texts"] => new DataView(new SharedArrayBuffer(bytes))
+const textsOf = (bytes: number): Notes["texts"] => new Uint8Array(new SharedArrayBuffer(bytes))
 
 /** Takes notes, on pages of so many events. */
 export class Notebook {
@@ -52,15 +53,17 @@ export class Notebook {
   // The page that is being written.
   private page = 0
   private count = 0
+  private since = 0
   private numbers: Notes["numbers"]
   private end = 0
   private texts: Notes["texts"]
   private textsEnd = textHeader // nothing is where `noText` is
   private readonly nameAt = new Map<string, number>()
+  private readonly moveAt = new Int32Array(statuses.length ** 2)
 
   constructor(size: number) {
     this.size = size
-    this.numbers = new Float64Array(new SharedArrayBuffer(size * width * Float64Array.BYTES_PER_ELEMENT))
+    this.numbers = new Int32Array(new SharedArrayBuffer(size * width * Int32Array.BYTES_PER_ELEMENT))
     this.texts = textsOf(firstTexts)
   }
 
@@ -70,9 +73,11 @@ export class Notebook {
   }
 
   add(event: SandboxEvent.SandboxEvent): void {
+    if (this.count === 0) this.since = Math.floor(event.timestamp)
     if (!this.addParts(event)) {
-      this.put(kinds.whole)
-      this.put(this.write(stringify(event)))
+      const at = this.write(stringify(event))
+      this.numbers[this.end++] = kinds.whole
+      this.numbers[this.end++] = at
     }
     if (++this.count === this.size) this.turnPage()
   }
@@ -91,60 +96,53 @@ export class Notebook {
   }
 
   private turnPage(): void {
-    const { count, end, numbers, texts } = this
-    this.full.push({ count, numbers, end, texts })
+    const { count, end, numbers, since, texts } = this
+    this.full.push({ count, since, numbers, end, texts })
     const memory = this.spare.pop()
-    this.numbers = memory?.numbers ?? new Float64Array(new SharedArrayBuffer(numbers.byteLength))
+    this.numbers = memory?.numbers ?? new Int32Array(new SharedArrayBuffer(numbers.byteLength))
     this.texts = memory?.texts ?? textsOf(firstTexts)
     this.page++
     this.count = 0
     this.end = 0
     this.textsEnd = textHeader
     this.nameAt.clear()
+    this.moveAt.fill(noText)
   }
 
   private addParts(event: SandboxEvent.SandboxEvent): boolean {
+    if (event.trace !== undefined) return false
     switch (event._tag) {
       case "SandboxStatusChanged":
-        if (event.trace !== undefined) return false
-        this.begin(kinds.statusChanged, event)
-        this.put(this.nameOf(event.from))
-        this.put(this.nameOf(event.to))
-        this.put(event.spentMillis)
-        return true
+        return this.addNumbers(kinds.statusChanged, event, event.spentMillis, this.moveOf(event.from, event.to))
       case "SessionStarted":
-        if (event.trace !== undefined || event.error !== undefined) return false
-        this.begin(kinds.sessionStarted, event)
-        this.put(event.waitedMillis)
-        this.put(event.durationMillis)
-        return true
+        if (event.error !== undefined) return false
+        return this.addNumbers(kinds.sessionStarted, event, event.waitedMillis, event.durationMillis)
       case "SessionEnded":
-        if (event.trace !== undefined || event.error !== undefined) return false
-        this.begin(kinds.sessionEnded, event)
-        this.put(event.lifetimeMillis)
-        this.put(event.durationMillis)
-        return true
+        if (event.error !== undefined) return false
+        return this.addNumbers(kinds.sessionEnded, event, event.lifetimeMillis, event.durationMillis)
       case "SandboxActivity":
-        if (event.trace !== undefined || event.error !== undefined) return false
-        this.begin(kinds.activity, event)
-        this.put(event.durationMillis)
-        this.put(this.nameOf(event.name))
-        return true
+        if (event.error !== undefined) return false
+        return this.addNumbers(kinds.activity, event, event.durationMillis, this.nameOf(event.name))
       default:
         return false
     }
   }
 
-  private put(value: number): void {
-    this.numbers[this.end++] = value
-  }
-
-  private begin(kind: number, event: Frequent): void {
+  /** Unless one of them is too large for that, or no whole number. */
+  private addNumbers(kind: number, event: Frequent, first: number, second: number): boolean {
+    const time = event.timestamp - this.since
+    if (time !== (time | 0) || first !== (first | 0) || second !== (second | 0)) return false
     const subject = this.subjectOf(event)
-    this.put(kind)
-    this.put(subject.at)
-    this.put(event.sessionId === undefined ? noText : this.sessionOf(subject, event.sessionId))
-    this.put(event.timestamp)
+    const session = event.sessionId === undefined ? noText : this.sessionOf(subject, event.sessionId)
+    const { end, numbers } = this
+    numbers[end] = kind
+    numbers[end + 1] = subject.at
+    numbers[end + 2] = session
+    numbers[end + 3] = time
+    numbers[end + 4] = first
+    numbers[end + 5] = second
+    this.end = end + width
+    return true
   }
 
   private subjectOf(event: Frequent): Subject {
@@ -178,8 +176,18 @@ export class Notebook {
   private nameOf(name: string): number {
     let at = this.nameAt.get(name)
     if (at === undefined) {
-      at = this.write(name)
+      at = this.write(JSON.stringify(name))
       this.nameAt.set(name, at)
+    }
+    return at
+  }
+
+  private moveOf(from: SandboxStatus, to: SandboxStatus): number {
+    const move = statuses.indexOf(from) * statuses.length + statuses.indexOf(to)
+    let at = this.moveAt[move]
+    if (at === undefined || at === noText) {
+      at = this.write(`"from":"${from}","to":"${to}"`)
+      this.moveAt[move] = at
     }
     return at
   }
@@ -189,24 +197,31 @@ export class Notebook {
     const at = this.textsEnd
     const start = at + textHeader
     const { length } = text
-    if (start + 2 * length > this.texts.byteLength) this.grow(start + 2 * length)
+    if (start + 2 * length > this.texts.length) this.grow(start + 2 * length)
     const { texts } = this
     let all = 0
     for (let i = 0; i < length; i++) {
       const unit = text.charCodeAt(i)
       all |= unit
-      texts.setUint8(start + i, unit)
+      texts[start + i] = unit
     }
     const isWide = all > 0xff
-    if (isWide) for (let i = 0; i < length; i++) texts.setUint16(start + 2 * i, text.charCodeAt(i), true)
-    texts.setUint32(at, 2 * length + (isWide ? 1 : 0), true)
+    if (isWide) {
+      for (let i = 0; i < length; i++) {
+        const unit = text.charCodeAt(i)
+        texts[start + 2 * i] = unit
+        texts[start + 2 * i + 1] = unit >>> 8
+      }
+    }
+    const header = 2 * length + (isWide ? 1 : 0)
+    for (let i = 0; i < textHeader; i++) texts[at + i] = header >>> (8 * i)
     this.textsEnd = start + (isWide ? 2 * length : length)
     return at
   }
 
   private grow(needed: number): void {
-    const { buffer, byteLength } = this.texts
-    this.texts = textsOf(Math.max(needed, 2 * byteLength))
-    new Uint8Array(this.texts.buffer).set(new Uint8Array(buffer))
+    const before = this.texts
+    this.texts = textsOf(Math.max(needed, 2 * before.length))
+    this.texts.set(before)
   }
 }

@@ -5,22 +5,24 @@ import { Buffer } from "node:buffer"
 export interface Notes {
   /** How many events these are. */
   readonly count: number
+  /** The time from which theirs are counted. */
+  readonly since: number
   /** For each event its kind and what that has, see `kinds`. */
-  readonly numbers: Float64Array<SharedArrayBuffer>
+  readonly numbers: Int32Array<SharedArrayBuffer>
   /** How many numbers there are. */
   readonly end: number
   /** The texts, which numbers refer to by where they begin: their length, and one byte or two for each of their units. */
-  readonly texts: DataView<SharedArrayBuffer>
+  readonly texts: Uint8Array<SharedArrayBuffer>
 }
 
 /**
- * What stands in the numbers after the kind: where the texts of subject and session are, the timestamp, and then what is
- * said here. The text of a subject is a part of the line already.
+ * What stands in the numbers after the kind: where the texts of subject and session are, the time, and then two that are
+ * told here. But for that of a session, texts are parts of the line already.
  */
 export const kinds = {
-  /** Only where the whole line is. */
+  /** Nothing but where the whole line is. */
   whole: 0,
-  /** Where both statuses are; the time spent. */
+  /** The time spent; where the move is. */
   statusChanged: 1,
   /** How long the caller waited; the duration. */
   sessionStarted: 2,
@@ -37,10 +39,10 @@ export const noText = 0
 export const textHeader = 4
 
 /** One line for each event, with its end. */
-export const linesOf = ({ end, numbers, texts }: Notes): string => {
+export const linesOf = ({ end, numbers, since, texts }: Notes): string => {
   const bytes = Buffer.from(texts.buffer)
-  const textAt = (place: number) => {
-    const header = texts.getUint32(place, true)
+  const read = (place: number) => {
+    const header = bytes.readUInt32LE(place)
     const start = place + textHeader
     const length = header >>> 1
     return (header & 1) === 0
@@ -48,49 +50,49 @@ export const linesOf = ({ end, numbers, texts }: Notes): string => {
       : bytes.toString("utf16le", start, start + 2 * length)
   }
   const known = new Map<number, string>()
-  /** What is made of the text that the next number refers to. */
-  const part = (make: (text: string) => string) => {
-    const place = number()
-    let made = known.get(place)
-    if (made === undefined) {
-      made = place === noText ? "" : make(textAt(place))
-      known.set(place, made)
+  const part = (place: number): string => {
+    let text = known.get(place)
+    if (text === undefined) {
+      text = read(place)
+      known.set(place, text)
     }
-    return made
+    return text
+  }
+  const sessions = new Map<number, string>([[noText, ""]])
+  const session = (place: number): string => {
+    let text = sessions.get(place)
+    if (text === undefined) {
+      text = `,"sessionId":${JSON.stringify(read(place))}`
+      sessions.set(place, text)
+    }
+    return text
   }
   let at = 0
-  const number = () => numbers[at++] ?? 0
+  const number = (): number => numbers[at++] ?? 0
   let lines = ""
   while (at < end) {
-    switch (number()) {
-      case kinds.whole:
-        lines += `${textAt(number())}\n`
+    const kind = number()
+    if (kind === kinds.whole) {
+      lines += `${read(number())}\n`
+      continue
+    }
+    const subject = `${part(number())}${session(number())},"timestamp":${since + number()}`
+    const first = number()
+    const second = number()
+    switch (kind) {
+      case kinds.statusChanged:
+        lines += `{"_tag":"SandboxStatusChanged"${subject},${part(second)},"spentMillis":${first}}\n`
         break
-      case kinds.statusChanged: {
-        const begin = `{"_tag":"SandboxStatusChanged"${part(asIs)}${part(asSession)},"timestamp":${number()}`
-        lines += `${begin},"from":${part(asJson)},"to":${part(asJson)},"spentMillis":${number()}}\n`
+      case kinds.sessionStarted:
+        lines += `{"_tag":"SessionStarted"${subject},"waitedMillis":${first},"durationMillis":${second}}\n`
         break
-      }
-      case kinds.sessionStarted: {
-        const begin = `{"_tag":"SessionStarted"${part(asIs)}${part(asSession)},"timestamp":${number()}`
-        lines += `${begin},"waitedMillis":${number()},"durationMillis":${number()}}\n`
+      case kinds.sessionEnded:
+        lines += `{"_tag":"SessionEnded"${subject},"lifetimeMillis":${first},"durationMillis":${second}}\n`
         break
-      }
-      case kinds.sessionEnded: {
-        const begin = `{"_tag":"SessionEnded"${part(asIs)}${part(asSession)},"timestamp":${number()}`
-        lines += `${begin},"lifetimeMillis":${number()},"durationMillis":${number()}}\n`
+      case kinds.activity:
+        lines += `{"_tag":"SandboxActivity"${subject},"durationMillis":${first},"name":${part(second)}}\n`
         break
-      }
-      case kinds.activity: {
-        const begin = `{"_tag":"SandboxActivity"${part(asIs)}${part(asSession)},"timestamp":${number()}`
-        lines += `${begin},"durationMillis":${number()},"name":${part(asJson)}}\n`
-        break
-      }
     }
   }
   return lines
 }
-
-const asIs = (text: string): string => text
-const asJson = (text: string): string => JSON.stringify(text)
-const asSession = (text: string): string => `,"sessionId":${JSON.stringify(text)}`

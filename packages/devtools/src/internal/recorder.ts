@@ -37,7 +37,7 @@ export type Write<Events> = (count: number, events: Events) => Effect.Effect<voi
 /** How events are taken from the hub and written. */
 export type Handling =
   | { readonly handleAll: (events: ReadonlyArray<SandboxEvent>) => Effect.Effect<void> }
-  | { readonly take: (event: SandboxEvent) => void; readonly handleTaken: Effect.Effect<void> }
+  | { readonly takeAll: (events: ReadonlyArray<SandboxEvent>) => void; readonly handleTaken: Effect.Effect<void> }
 
 type Operation = "write" | "sync"
 
@@ -154,8 +154,8 @@ export const record = Effect.fnUntraced(function* <Events>(store: Store<Events>,
     name,
     capacity,
     drainTimeout,
-    ...("take" in handling
-      ? { take: handling.take, handleTaken: Effect.andThen(handling.handleTaken, afterwards) }
+    ...("takeAll" in handling
+      ? { takeAll: handling.takeAll, handleTaken: Effect.andThen(handling.handleTaken, afterwards) }
       : { handleAll: (events) => Effect.andThen(handling.handleAll(events), afterwards) })
   })
 

@@ -61,6 +61,16 @@ if (engine.missing === undefined) {
       only: { topics: ["trees", "exec-limits", "reset-processes"] }
     }
   )
+
+  // The others go over a socket where the engine is on this machine.
+  driverConformance("DockerDriver over the attached stream", docker.layer(["debian"], { transport: "attached" }), {
+    image: images.names.debian,
+    timeLimit: "1 minute",
+    capabilities: { home: true, permissions: true, additionalFds: true, processIsolation: true },
+    user: { name: "nobody", uid: 65534 },
+    kill: (target) => docker.onEngine(({ containers }) => containers.kill(docker.containerOf(target))),
+    only: { topics: ["output", "pipes", "stdin", "large-files", "death"] }
+  })
 } else {
   describe("DockerDriver", () => {
     it.skip(`cannot be checked here: ${engine.missing}`, () => {})

@@ -1,7 +1,7 @@
 /**
  * Sandboxes that are containers of a Docker engine, each with our agent as its first process: commands, files and ports
- * go over one stream, which is the lease as well. When this process dies, however it dies, its containers are gone within
- * two seconds.
+ * go over one stream to it. The container's input is a lease: when this process dies, however it dies, its containers are
+ * gone within two seconds.
  *
  * An image's id is the engine's name of it, unless `images` says otherwise; what the engine does not have is pulled.
  *
@@ -33,6 +33,7 @@ import type * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import type * as NetAddress from "effect/net/NetAddress"
@@ -40,7 +41,7 @@ import type * as Path from "effect/Path"
 import type { PlatformError } from "effect/PlatformError"
 import type { ChildProcessSpawner } from "effect/process/ChildProcessSpawner"
 import * as Schema from "effect/Schema"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import * as ContainerOptions from "./ContainerOptions.ts"
@@ -57,6 +58,7 @@ import * as container from "./internal/container.ts"
 import type { ImageFacts } from "./internal/containerBody.ts"
 import * as containerBody from "./internal/containerBody.ts"
 import * as deaths from "./internal/deaths.ts"
+import * as directSockets from "./internal/directSockets.ts"
 import * as egressProxy from "./internal/egressProxy.ts"
 import type { Connection } from "./internal/agent/connection.ts"
 import * as places from "./internal/places.ts"
@@ -81,7 +83,16 @@ export interface Options {
   readonly images?: { readonly [pattern: string]: ImageOptions } | undefined
   /** From the polite signal to the final one when a command has to be killed. Default: 2 seconds. */
   readonly forceKillAfter?: Duration.Input | undefined
-  /** Whether to remove, at the first use of the engine, what dead processes of ours have left on it. Default: true. */
+  /**
+   * How this process and its containers speak with each other. `auto`: over a socket of their own where the engine is on
+   * this machine and shares its files, which is found out by itself, else over the engine's attached stream; `attached`:
+   * always over that. Default: auto.
+   */
+  readonly transport?: "auto" | "attached" | undefined
+  /**
+   * Whether to remove, at the first use of the engine, what dead processes of ours have left on it, and in this machine's
+   * directory for temporary files. Default: true.
+   */
   readonly sweep?: boolean | undefined
   /** Is told of pulls, builds and imports. Default: a line is logged when one begins. */
   readonly onProgress?: ((progress: DockerImage.Progress) => Effect.Effect<void>) | undefined
@@ -123,6 +134,7 @@ const OptionsSchema = Schema.Struct({
     )
   ),
   forceKillAfter: Schema.optional(OptionCheck.DurationInput("positive")),
+  transport: Schema.optional(Schema.Literals(["auto", "attached"])),
   sweep: Schema.optional(Schema.Boolean),
   onProgress: Schema.optional(Schema.Unknown)
 })
@@ -169,7 +181,20 @@ export const make = Effect.fnUntraced(function* (
   const images = yield* DockerImage.DockerImage
   const files = yield* FileSystem.FileSystem
   const owner = yield* ownership.current(files, process.pid)
-  const machine = new Machine({ docker, images, files, owner, options, deaths: yield* deaths.make(docker, owner) })
+  const mayShareFiles = docker.target.connection._tag === "Unix"
+  const sockets =
+    mayShareFiles && options.transport !== "attached"
+      ? yield* directSockets.make({ files, owner, sweep: options.sweep !== false })
+      : undefined
+  const machine = new Machine({
+    docker,
+    images,
+    files,
+    owner,
+    options,
+    sockets,
+    deaths: yield* deaths.make(docker, owner)
+  })
   // After every sandbox: what is left was created, and nobody was told.
   yield* Effect.addFinalizer(() =>
     machine.isUsed
@@ -185,12 +210,33 @@ interface Parts {
   readonly files: FileSystem.FileSystem
   readonly owner: ownership.Owner
   readonly deaths: deaths.Deaths
+  /** Undefined where the engine does not share our files for certain, and where they are not wanted. */
+  readonly sockets: directSockets.DirectSockets | undefined
   readonly options: Options
 }
 
+type Refusal = DockerError | SandboxStateError
+
+/** What is acquired by something that fails is released at once, not with the scope. */
+const attempt = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R | Scope.Scope> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.fork(yield* Scope.Scope)
+      return yield* restore(Scope.provide(effect, scope)).pipe(
+        Effect.onExit((exit) => (Exit.isFailure(exit) ? Scope.close(scope, exit) : Effect.void))
+      )
+    })
+  )
+
+/** Whether the engine does not have the directory of that name, of ours, or may not mount it. */
+const isMountRefused =
+  (name: string | undefined) =>
+  (error: Refusal): boolean =>
+    error._tag === "DockerError" &&
+    [name, places.socketDirectory].some((part) => part !== undefined && error.message.includes(part))
+
 /** Whether the engine could not find the program that a container was to run. */
-const isAgentMissing = (error: DockerError | SandboxStateError): boolean =>
-  error._tag === "DockerError" && error.message.includes(places.agent)
+const isAgentMissing = (error: Refusal): boolean => error._tag === "DockerError" && error.message.includes(places.agent)
 
 const factsOf = (image: Model.Image): ImageFacts => ({
   id: image.Id,
@@ -224,6 +270,8 @@ class Machine {
   /** Work that is done once is done by one. */
   readonly #alone = Semaphore.makeUnsafe(1)
   #isSwept = false
+  /** Kinds of containers whose agents cannot be reached but through the engine. */
+  readonly #indirect = new Set<string>()
   readonly #volumes = new Map<agentVolume.Architecture, string>()
   #containers = 0
 
@@ -255,9 +303,10 @@ class Machine {
       const found = yield* this.#image(source ?? { _tag: "Reference", reference: spec.image })
       const image = factsOf(found)
       yield* this.#sweepOnce
-      const run = Effect.gen({ self: this }, function* () {
+      const runBy = Effect.fnUntraced({ self: this }, function* (sockets: directSockets.DirectSockets | undefined) {
         return yield* container.run(docker, deaths, {
           spec,
+          sockets,
           name: this.#containerName(),
           owner,
           options: resolved,
@@ -268,11 +317,13 @@ class Machine {
           answerLimit: options.engine?.timeout ?? "1 minute"
         })
       })
+      const run = this.#offering(resolved, runBy)
       // Somebody may have removed the volume since we looked; nothing has run then.
-      const { id, instance } = yield* Effect.catchIf(run, isAgentMissing, () => {
+      const made = yield* Effect.catchIf(run, isAgentMissing, () => {
         this.#volumes.clear()
         return run
       })
+      const { id, instance } = made
       if (typeof resolved.network === "object" && "egress" in resolved.network) {
         yield* serveProxy(instance.connection, spec, resolved.network.egress)
       }
@@ -287,8 +338,28 @@ class Machine {
         reset: resolved.reuse === "keep" ? Effect.void : instance.reset,
         reusable: resolved.reuse !== "recreate",
         isolation: { level: resolved.runtime === "runsc" ? "gvisor" : "container" },
-        services: Context.make(DockerSandbox, this.#services(id, instance, resolved, image))
+        services: Context.make(DockerSandbox, this.#services(made, resolved, image))
       }
+    })
+  }
+
+  /** Makes a container whose agent is offered a socket; without, where that turned out to be of no use before. */
+  #offering(
+    { runtime, seccomp }: ContainerOptions.Resolved,
+    run: (sockets: directSockets.DirectSockets | undefined) => Effect.Effect<container.Container, Refusal, Scope.Scope>
+  ): Effect.Effect<container.Container, Refusal, Scope.Scope> {
+    return Effect.gen({ self: this }, function* () {
+      const { sockets } = this.#parts
+      // What may decide whether an agent gets at a socket, besides the engine.
+      const kind = JSON.stringify([runtime, seccomp])
+      if (sockets === undefined || this.#indirect.has(kind)) return yield* run(undefined)
+      const name = yield* sockets.name
+      const made = yield* Effect.catchIf(attempt(run(sockets)), isMountRefused(name), ({ message }) => {
+        this.#indirect.add(kind)
+        return Effect.andThen(Effect.logDebug(`The engine does not share our files: ${message}`), run(undefined))
+      })
+      if (made.socket === "offered") this.#indirect.add(kind)
+      return made
     })
   }
 
@@ -352,8 +423,7 @@ class Machine {
   }
 
   #services(
-    containerId: string,
-    instance: container.Container["instance"],
+    { id: containerId, instance, socket }: container.Container,
     options: ContainerOptions.Resolved,
     image: ImageFacts
   ): DockerSandbox["Service"] {
@@ -363,6 +433,7 @@ class Machine {
       connect.connect(connection, { port, address })
     return DockerSandbox.of({
       containerId,
+      transport: socket === "used" ? "socket" : "attached",
       connect: connectTo,
       forward: (port, { address, host = "127.0.0.1", localPort = 0 } = {}) =>
         Effect.gen(function* () {

@@ -79,6 +79,8 @@ export class DockerSandbox extends Context.Service<
   {
     /** The engine's id of the container. */
     readonly containerId: string
+    /** What commands and files go over: a socket of this machine, or the engine's attached stream. */
+    readonly transport: "socket" | "attached"
     /** A TCP port of a server inside, whatever the container's network is. Connects when its reader is acquired. */
     readonly connect: (port: number, options?: ConnectOptions) => Socket.Socket
     /** Listens on a port of this machine, for as long as the scope is open, and connects it to one inside. */

@@ -241,7 +241,8 @@ describe("a container that belongs to a scope", () => {
       const engine = yield* fake.make({
         version: "1.41",
         handle: (request, response) => {
-          setTimeout(() => response.end(request.method === "DELETE" ? "" : '{"Id":"1a"}'), 100)
+          if (request.method === "GET") response.statusCode = 404
+          setTimeout(() => response.end(request.method === "POST" ? '{"Id":"1a"}' : ""), 100)
         }
       })
       const docker = yield* fake.connect(engine)
@@ -251,7 +252,8 @@ describe("a container that belongs to a scope", () => {
       yield* Fiber.interrupt(fiber)
       assert.deepStrictEqual(engine.requests.slice(1), [
         "POST /v1.41/containers/create?name=web",
-        "DELETE /v1.41/containers/1a?force=1&v=1"
+        "DELETE /v1.41/containers/1a?force=1&v=1",
+        "GET /v1.41/containers/1a/json"
       ])
     })
   )
@@ -262,8 +264,9 @@ describe("a container that belongs to a scope", () => {
       const engine = yield* fake.make({
         version: "1.41",
         handle: (request, response) => {
-          if (request.method !== "DELETE") return response.end('{"Id":"1a"}')
-          response.statusCode = refusals-- > 0 ? 500 : 204
+          if (request.method === "POST") return response.end('{"Id":"1a"}')
+          if (request.method === "GET") response.statusCode = 404
+          else response.statusCode = refusals-- > 0 ? 500 : 204
           return response.end('{"message":"driver failed to remove root filesystem: device or resource busy"}')
         }
       })
@@ -274,6 +277,25 @@ describe("a container that belongs to a scope", () => {
       refusals = Number.POSITIVE_INFINITY
       const exit = yield* Effect.exit(made)
       assert.isTrue(Exit.hasDies(exit))
+    })
+  )
+
+  it.live("is seen to have gone: the engine may take its time after it has answered (F15, F23)", () =>
+    Effect.gen(function* () {
+      let looks = 3
+      const engine = yield* fake.make({
+        version: "1.41",
+        handle: (request, response) => {
+          if (request.method === "POST") return response.end('{"Id":"1a"}')
+          if (request.method === "DELETE") response.statusCode = 409
+          else if (looks-- <= 0) response.statusCode = 404
+          else return response.end("{}")
+          return response.end('{"message":"removal of container 1a is already in progress"}')
+        }
+      })
+      const docker = yield* fake.connect(engine)
+      yield* Effect.scoped(docker.containers.scoped({ name: "web", spec: { Image: "a" } }))
+      assert.strictEqual(looks, -1)
     })
   )
 })

@@ -10,7 +10,14 @@ import * as engine from "./support/engine.ts"
 import * as images from "./support/images.ts"
 
 const variable = "EFFECT_SANDBOX_HOST_SECRET"
-const label = `effect-sandbox.test=conformance-${process.pid}`
+const mark = `conformance-${process.pid}`
+const label = `${engine.label}=${mark}`
+
+/** The containers with a label. */
+const aliveWith = (label: string) =>
+  docker.onEngine(({ containers }) =>
+    Effect.map(containers.list({ labels: [label] }), (found) => found.map(({ Id }) => Id))
+  )
 
 /** As older releases of gVisor do, it refuses PR_SET_CHILD_SUBREAPER: orphans go to process 1 then, and not to supervisors. */
 const withoutSubreapers = JSON.stringify({
@@ -25,30 +32,24 @@ if (engine.missing === undefined) {
   process.env[variable] = "secret"
   afterAll(() => fs.rmSync(directory, { recursive: true }))
 
-  driverConformance(
-    "DockerDriver",
-    docker.layer(["debian"], { defaults: { labels: { "effect-sandbox.test": `conformance-${process.pid}` } } }),
-    {
-      image: images.names.debian,
-      timeLimit: "1 minute",
-      capabilities: {
-        home: true,
-        permissions: true,
-        additionalFds: true,
-        commandConfinement: true,
-        processIsolation: true,
-        memoryLimit: true
-      },
-      kill: (target) => docker.onEngine(({ containers }) => containers.kill(docker.containerOf(target))),
-      freeze: (target) => docker.onEngine(({ containers }) => containers.pause(docker.containerOf(target))),
-      alive: docker.onEngine(({ containers }) =>
-        Effect.map(containers.list({ labels: [label] }), (found) => found.map(({ Id }) => Id))
-      ),
-      hostFile: { path: file, read: Effect.sync(() => fs.readFileSync(file, "utf8")) },
-      hostVariable: variable,
-      user: { name: "nobody", uid: 65534 }
-    }
-  )
+  driverConformance("DockerDriver", docker.layer(["debian"], { defaults: { labels: { [engine.label]: mark } } }), {
+    image: images.names.debian,
+    timeLimit: "1 minute",
+    capabilities: {
+      home: true,
+      permissions: true,
+      additionalFds: true,
+      commandConfinement: true,
+      processIsolation: true,
+      memoryLimit: true
+    },
+    kill: (target) => docker.onEngine(({ containers }) => containers.kill(docker.containerOf(target))),
+    freeze: (target) => docker.onEngine(({ containers }) => containers.pause(docker.containerOf(target))),
+    alive: aliveWith(label),
+    hostFile: { path: file, read: Effect.sync(() => fs.readFileSync(file, "utf8")) },
+    hostVariable: variable,
+    user: { name: "nobody", uid: 65534 }
+  })
 
   driverConformance(
     "DockerDriver without subreapers",
@@ -59,6 +60,24 @@ if (engine.missing === undefined) {
       capabilities: { home: true, permissions: true, additionalFds: true, processIsolation: true },
       user: { name: "nobody", uid: 65534 },
       only: { topics: ["trees", "exec-limits", "reset-processes"] }
+    }
+  )
+
+  // The others go over a socket where the engine is on this machine.
+  driverConformance(
+    "DockerDriver over the attached stream",
+    docker.layer(["debian"], {
+      transport: "attached",
+      defaults: { labels: { [engine.label]: `${mark}-attached` } }
+    }),
+    {
+      image: images.names.debian,
+      timeLimit: "1 minute",
+      capabilities: { home: true, permissions: true, additionalFds: true, processIsolation: true },
+      user: { name: "nobody", uid: 65534 },
+      kill: (target) => docker.onEngine(({ containers }) => containers.kill(docker.containerOf(target))),
+      alive: aliveWith(`${label}-attached`),
+      only: { topics: ["output", "pipes", "stdin", "large-files", "death"] }
     }
   )
 } else {

@@ -10,6 +10,7 @@ import {
   greeted,
   helloFrame,
   missing,
+  onSocket,
   runFrame,
   silent,
   str,
@@ -57,6 +58,19 @@ const fieldOf = (pid: string, field: string): string | undefined => {
 
 const onAgent = (name: string, program: (talk: Talk) => Effect.Effect<unknown>) =>
   it.live(name, () => Effect.scoped(Effect.flatMap(greeted(), program)))
+
+/** The same over a socket of the host's. */
+const onAgentWithSocket = (name: string, program: (talk: Talk) => Effect.Effect<unknown>) =>
+  it.live(name, () =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const talk = yield* onSocket
+        talk.send(helloFrame(path.join(talk.directory, "work")))
+        yield* talk.next(({ type }) => type === 0x81)
+        yield* program(talk)
+      })
+    )
+  )
 
 describe.skipIf(missing !== undefined)(`the agent's protocol${missing === undefined ? "" : ` [${missing}]`}`, () => {
   describe("handshake", () => {
@@ -180,6 +194,87 @@ describe.skipIf(missing !== undefined)(`the agent's protocol${missing === undefi
           }
           for (let i = 0; i < 100 && left() !== ""; i++) yield* Effect.sleep(20)
           assert.strictEqual(left(), "")
+        })
+      )
+    )
+  })
+
+  describe("a socket instead of standard input and output", () => {
+    onAgentWithSocket("is what everything goes over, and no command has it", (talk) =>
+      Effect.gen(function* () {
+        // The shell's own directory listing takes one more.
+        assert.strictEqual(yield* talk.output("ls /proc/self/fd | wc -l"), "4\n")
+        const channel = talk.sh("cat", { flags: 2 })
+        talk.send(data(channel, "there and back"), end(channel))
+        assert.strictEqual(yield* talk.text(channel), "there and back")
+      })
+    )
+
+    for (const [end, by] of [
+      ["standard input", (talk: Talk) => talk.endInput()],
+      ["the socket", (talk: Talk) => talk.endSocket()]
+    ] as const) {
+      onAgentWithSocket(`ends the agent with ${end}, whatever runs`, (talk) =>
+        Effect.gen(function* () {
+          yield* talk.nextOf(talk.sh("trap '' TERM INT HUP; sleep 1000 & yes"), 0x84)
+          by(talk)
+          assert.strictEqual(yield* talk.exit, 0)
+        })
+      )
+    }
+
+    it.live("ends the agent with standard input before anything was said", () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const talk = yield* onSocket
+          talk.endInput()
+          assert.strictEqual(yield* talk.exit, 0)
+        })
+      )
+    )
+
+    onAgentWithSocket("suffers nothing on standard input beside it", (talk) =>
+      Effect.gen(function* () {
+        talk.sendBeside(frame(0x02, 0, 0, ping))
+        const { payload } = yield* talk.next(({ type }) => type === 0x8f)
+        assert.strictEqual(payload[0], 1)
+        assert.strictEqual(yield* talk.exit, 1)
+      })
+    )
+
+    const unreachable: { readonly [what: string]: readonly [(directory: string) => string, errno: number] } = {
+      "is not there": [(directory) => path.join(directory, "socket"), 2],
+      "has a name that is too long": [(directory) => path.join(directory, "x".repeat(108)), 36],
+      "is no socket": [
+        (directory) => {
+          fs.writeFileSync(path.join(directory, "file"), "")
+          return path.join(directory, "file")
+        },
+        111
+      ]
+    }
+    for (const [what, [at, errno]] of Object.entries(unreachable)) {
+      it.live(`is done without where it ${what}`, () =>
+        Effect.scoped(
+          Effect.gen(function* () {
+            const talk = yield* silent({ args: (directory) => ["--socket", at(directory)] })
+            const first = yield* talk.next(() => true)
+            assert.deepStrictEqual([first.type, first.channel, first.payload.readUInt32LE(0)], [0x8e, 0, errno])
+            talk.send(helloFrame(path.join(talk.directory, "work")))
+            yield* talk.next(({ type }) => type === 0x81)
+            assert.strictEqual(yield* talk.output("echo hello"), "hello\n")
+            talk.endInput()
+            assert.strictEqual(yield* talk.exit, 0)
+          })
+        )
+      )
+    }
+
+    it.live("is offered in one way only", () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const talk = yield* silent({ args: () => ["--sockets", "/there"] })
+          assert.strictEqual(yield* talk.exit, 64)
         })
       )
     )
@@ -454,9 +549,9 @@ describe.skipIf(missing !== undefined)(`the agent's protocol${missing === undefi
         yield* talk.close(released, 0)
         while ((yield* inside(talk, "75002")) < 4) yield* Effect.sleep(5)
         talk.frames = []
-        const reset = talk.newChannel
-        talk.send(frame(0x0c, 0, reset))
-        const refused = talk.run(["true"])
+        const [reset, refused] = [talk.newChannel, talk.newChannel]
+        // In one piece, or it may come when the reset is over.
+        talk.send(frame(0x0c, 0, reset), runFrame(refused, ["true"]))
         assert.strictEqual((yield* talk.nextOf(reset)).type, 0x87)
         assert.strictEqual(errorOf(yield* talk.nextOf(refused)).errno, 16)
         assert.deepStrictEqual(types(talk.frames, session), [0x88, 0x8d, 0x8a])
@@ -490,7 +585,7 @@ describe.skipIf(missing !== undefined)(`the agent's protocol${missing === undefi
       })
     const content = Buffer.from(Uint8Array.from({ length: 3_000_000 }, (_, i) => i * 31 + (i >> 8)))
 
-    onAgent("come whole, from any place on, with pings and other files in between", (talk) =>
+    const comeWhole = (talk: Talk) =>
       Effect.gen(function* () {
         fs.writeFileSync(path.join(talk.directory, "work", "large"), content, { mode: 0o644 })
         const cuts = [
@@ -512,7 +607,8 @@ describe.skipIf(missing !== undefined)(`the agent's protocol${missing === undefi
           assert.strictEqual(Buffer.compare(bytes, wanted), 0, `from ${offset}`)
         }
       })
-    )
+    onAgent("come whole, from any place on, with pings and other files in between", comeWhole)
+    onAgentWithSocket("come whole over a socket, too", comeWhole)
 
     onAgent("can be given up, and leave no descriptor open", (talk) =>
       Effect.gen(function* () {

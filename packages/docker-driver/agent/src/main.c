@@ -1,4 +1,5 @@
 /* The agent: process 1 of a container, and the host's hands in there. */
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -14,6 +15,7 @@
 #include "agent.h"
 #include "channels.h"
 #include "commands.h"
+#include "direct.h"
 #include "frames.h"
 #include "handshake.h"
 #include "loop.h"
@@ -27,7 +29,7 @@
 enum { PIPE_SIZE = 1024 * 1024 };
 
 static struct frames frames;
-static struct source input, signals;
+static struct source input, lease, signals;
 
 static void handle(const struct frame *frame) {
   struct reader reader = {frame->payload, frame->payload + frame->length, false};
@@ -65,6 +67,16 @@ static void input_ready(struct source *source, uint32_t events) {
   frames_filled(&frames, (size_t)got);
   struct frame frame;
   while (frames_next(&frames, &frame)) handle(&frame);
+}
+
+/* Standard input, when the conversation goes over a socket: it says nothing, but it is the lease all the same. */
+static void lease_ready(struct source *source, uint32_t events) {
+  uint8_t byte;
+  (void)events;
+  ssize_t got = read(source->fd, &byte, sizeof byte);
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (got > 0) malformed("something on standard input, beside the socket");
+  leave(0);
 }
 
 /*
@@ -116,13 +128,24 @@ static void raise_limit(struct rlimit *before) {
   setrlimit(RLIMIT_NOFILE, &most);
 }
 
+static void never_wait(int fd) { fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK); }
+
+static int usage(void) {
+  fputs("usage: agent [--version | --socket <path>]\n", stderr);
+  return 64;
+}
+
 int main(int argc, char **argv) {
+  const char *socket_path = NULL;
   if (argc == 2 && strcmp(argv[1], "--version") == 0) {
     printf("effect-sandbox agent %s, protocol %d\n", BUILD, PROTOCOL_VERSION);
     return 0;
   }
+  if (argc == 3 && strcmp(argv[1], "--socket") == 0) socket_path = argv[2];
+  else if (argc != 1) return usage();
   struct rlimit descriptors;
   fill_descriptors();
+  int refused = socket_path == NULL ? 0 : direct_take(socket_path, &lease.fd);
   raise_limit(&descriptors);
   umask(022);
   if (chdir("/") != 0) die("cannot enter /");
@@ -135,9 +158,17 @@ int main(int argc, char **argv) {
   /* Larger pipes, where they may be: fewer turns between us and the engine. */
   fcntl(STDIN_FILENO, F_SETPIPE_SZ, PIPE_SIZE);
   fcntl(STDOUT_FILENO, F_SETPIPE_SZ, PIPE_SIZE);
-  fcntl(STDIN_FILENO, F_SETFL, fcntl(STDIN_FILENO, F_GETFL) | O_NONBLOCK);
-  fcntl(STDOUT_FILENO, F_SETFL, fcntl(STDOUT_FILENO, F_GETFL) | O_NONBLOCK);
+  never_wait(STDIN_FILENO);
+  never_wait(STDOUT_FILENO);
   input = (struct source){.fd = STDIN_FILENO, .ready = input_ready};
   loop_watch(&input, EPOLLIN);
+  if (refused != 0) {
+    uint32_t error = htole32((uint32_t)refused);
+    send_urgent(FRAME_INDIRECT, (const uint8_t *)&error, sizeof error);
+  } else if (socket_path != NULL) {
+    never_wait(lease.fd);
+    lease.ready = lease_ready;
+    loop_watch(&lease, EPOLLIN);
+  }
   loop_run();
 }

@@ -44,6 +44,7 @@ enum frame_type {
   FRAME_EVENT = 0x8b,
   FRAME_OPENED = 0x8c,
   FRAME_GONE = 0x8d,
+  FRAME_INDIRECT = 0x8e,
   FRAME_FATAL = 0x8f
 };
 

@@ -5,7 +5,6 @@ import * as ByteSize from "effect/ByteSize"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { Resolved } from "../ContainerOptions.ts"
 import type { Attachment, DockerClient } from "../DockerClient.ts"
@@ -14,6 +13,8 @@ import type { Transport } from "./agent/connection.ts"
 import * as agentInstance from "./agent/instance.ts"
 import * as containerBody from "./containerBody.ts"
 import type { Deaths } from "./deaths.ts"
+import type { DirectSockets } from "./directSockets.ts"
+import * as directTransport from "./directTransport.ts"
 import * as places from "./places.ts"
 
 export interface Request {
@@ -25,6 +26,8 @@ export interface Request {
   readonly image: containerBody.ImageFacts
   readonly platform: string | undefined
   readonly agentVolume: string
+  /** Where the agent can be offered a socket; none: the engine's attached stream is all there is. */
+  readonly sockets: DirectSockets | undefined
   readonly forceKillAfter: Duration.Input | undefined
   /** How long the agent may take to come up, and to clean up after a session. */
   readonly answerLimit: Duration.Input
@@ -33,6 +36,8 @@ export interface Request {
 export interface Container {
   readonly id: string
   readonly instance: agentInstance.AgentInstance
+  /** Whether the agent was offered a socket, and whether it is what is used. */
+  readonly socket: "none" | "offered" | "used"
 }
 
 /** How long the engine may take to tell why a container has died, when the stream has told that it has. */
@@ -40,10 +45,6 @@ const explanationLimit = "300 millis"
 
 /** As much of the agent's last words as a message can hold. */
 const lastWordsBytes = 2048
-
-/** A container that is being removed goes within milliseconds, and when its mounts are busy within seconds (F15). */
-const removal = Schedule.min([Schedule.exponential("5 millis"), Schedule.spaced("250 millis")])
-const removalLimit = "10 seconds"
 
 export const run = (
   docker: DockerClient["Service"],
@@ -61,20 +62,21 @@ export const run = (
           description: `its agent did not answer within ${Duration.toMillis(answerLimit)} ms`
         })
       )
-    const { Id: id } = yield* Effect.acquireRelease(
-      docker.containers.create({ name, platform, spec: containerBody.make(request) }).pipe(
-        // It may have been created nevertheless, and nobody else has its name.
-        Effect.tapError((error) => (isDoubtful(error) ? Effect.ignore(docker.containers.remove(name)) : Effect.void))
-      ),
-      ({ Id }) => remove(docker, Id)
-    )
+    const offer = yield* request.sockets?.offer ?? Effect.succeed(undefined)
+    const body = containerBody.make({ ...request, socketDirectory: offer?.directory })
+    const { Id: id } = yield* docker.containers.scoped({ name, platform, spec: body })
     const watch = yield* deaths.watch(id)
     // Before the start, so that not a byte is missed and the lease holds from the first moment.
     const attachment = yield* docker.containers.attach(id)
     yield* docker.containers.start(id)
     const words = new LastWords()
+    const attached = transportOf(attachment, words)
+    const direct = offer === undefined ? undefined : yield* directTransport.make(offer, attached)
+    // A socket ends at once; its agent's last words come through the engine.
+    const wordsEnd = Effect.timeoutOption(direct?.isOver ?? Effect.void, explanationLimit)
+    const explained = Effect.andThen(wordsEnd, Effect.timeoutOption(watch.death, explanationLimit))
     const explainEnd = () =>
-      Effect.map(Effect.timeoutOption(watch.death, explanationLimit), (death) => {
+      Effect.map(explained, (death) => {
         const said = words.text === "" ? "" : `; its last words: ${words.text}`
         if (death._tag === "None") return words.text === "" ? undefined : `it said: ${words.text}`
         const { exitCode, outOfMemory } = death.value
@@ -85,7 +87,7 @@ export const run = (
     const instance = yield* agentInstance
       .make({
         sandboxId: spec.sandboxId,
-        transport: transportOf(attachment, words),
+        transport: direct ?? attached,
         hello: {
           user: containerBody.userOf(options, image),
           workdir: options.workdir,
@@ -98,7 +100,8 @@ export const run = (
         explainEnd
       })
       .pipe(Effect.timeoutOrElse({ duration: answerLimit, orElse: () => tooLong("create") }))
-    return { id, instance: { ...instance, reset: leftAfter(instance.reset, answerLimit, tooLong("reset")) } }
+    const socket = direct === undefined ? "none" : direct.isDirect() ? "used" : "offered"
+    return { id, socket, instance: { ...instance, reset: leftAfter(instance.reset, answerLimit, tooLong("reset")) } }
   })
 
 /** Fails when an effect takes too long, also one that does not even let itself be interrupted: that is left behind. */
@@ -109,25 +112,6 @@ const leftAfter = <A, E>(effect: Effect.Effect<A, E>, limit: Duration.Input, too
       restore(Effect.timeoutOrElse(Fiber.join(fiber), { duration: limit, orElse: () => tooLong })).pipe(
         Effect.onExit(() => Effect.sync(() => fiber.interruptUnsafe()))
       )
-    )
-  )
-
-/** Whether what was asked of the engine may have happened. */
-const isDoubtful = ({ reason }: DockerError): boolean =>
-  reason._tag === "TimedOut" || reason._tag === "ConnectionLost" || reason._tag === "MalformedResponse"
-
-/** Removes a container, and sees that it has gone; what stays is a leak, which the environment reports (F12, F23). */
-const remove = (docker: DockerClient["Service"], id: string) =>
-  Effect.gen(function* () {
-    yield* docker.containers.remove(id)
-    // It can be "being removed" by itself; then the engine is still at it.
-    return yield* Effect.as(docker.containers.inspect(id), false)
-  }).pipe(
-    Effect.catch(({ reason }) => Effect.succeed(reason._tag === "NotFound")),
-    Effect.repeat({ schedule: removal, until: (gone) => gone }),
-    Effect.timeoutOption(removalLimit),
-    Effect.flatMap((gone) =>
-      gone._tag === "Some" ? Effect.void : Effect.die(new Error(`container ${id} cannot be removed`))
     )
   )
 

@@ -4,6 +4,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type { Resolved } from "../ContainerOptions.ts"
 import type { ContainerSpec, Mount } from "../DockerClient.ts"
+import { socketName } from "./directSockets.ts"
 import * as egressProxy from "./egressProxy.ts"
 import * as labels from "./labels.ts"
 import * as places from "./places.ts"
@@ -83,14 +84,23 @@ const memoryBacked = (path: string, options: Resolved): string =>
 const networkOf = ({ network }: Resolved): string =>
   typeof network === "string" ? network : "name" in network ? network.name : "none"
 
+const bind = (source: string, target: string): Mount => ({
+  Type: "bind",
+  Source: source,
+  Target: target,
+  ReadOnly: true
+})
+
 export const make = (request: {
   readonly spec: SandboxSpec
   readonly owner: string
   readonly options: Resolved
   readonly image: ImageFacts
   readonly agentVolume: string
+  /** On this machine: where the agent is offered a socket. */
+  readonly socketDirectory: string | undefined
 }): ContainerSpec => {
-  const { agentVolume, image, options, owner, spec } = request
+  const { agentVolume, image, options, owner, socketDirectory, spec } = request
   const memory = Object.fromEntries(
     [...writableOf(options, image), places.home].map((path) => [path, memoryBacked(path, options)])
   )
@@ -99,7 +109,7 @@ export const make = (request: {
     // The agent is root without most of root's powers; commands are not.
     User: "0:0",
     Entrypoint: [places.agent],
-    Cmd: [],
+    Cmd: socketDirectory === undefined ? [] : ["--socket", `${places.socketDirectory}/${socketName}`],
     WorkingDir: "/",
     Tty: false,
     OpenStdin: true,
@@ -133,6 +143,7 @@ export const make = (request: {
           ReadOnly: true,
           VolumeOptions: { NoCopy: true }
         },
+        ...(socketDirectory === undefined ? [] : [bind(socketDirectory, places.socketDirectory)]),
         ...(options.mounts ?? []).map(({ source, target, writable }): Mount => ({
           Type: source.startsWith("/") ? "bind" : "volume",
           Source: source,

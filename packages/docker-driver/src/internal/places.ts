@@ -6,6 +6,9 @@ const base = "/.effect-sandbox"
 export const agentDirectory = `${base}/bin`
 export const agent = `${agentDirectory}/agent`
 
+/** Where the agent finds the socket that it may have been offered: a directory of the host's, read-only and soon empty. */
+export const socketDirectory = `${base}/host`
+
 /** What lasts as long as the sandbox; sessions can only read it. */
 export const home = `${base}/home`
 

@@ -5,6 +5,7 @@
 import { Effect, type Scope } from "effect"
 import { execFileSync, spawn } from "node:child_process"
 import * as fs from "node:fs"
+import * as net from "node:net"
 import * as os from "node:os"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
@@ -113,14 +114,16 @@ export class Talk {
   frames: Array<Frame> = []
   readonly directory: string
   readonly #child: ReturnType<typeof start>
+  /** What the frames go over, when it is not the child's standard input and output. */
+  #socket: net.Socket | undefined
   #bytes = Buffer.alloc(0)
   #waiting: Array<() => void> = []
   #channel = 0
   ended: { readonly code: number | null } | undefined
 
-  constructor(directory: string, inNamespaces: boolean) {
+  constructor(directory: string, inNamespaces: boolean, args: ReadonlyArray<string> = []) {
     this.directory = directory
-    this.#child = start(inNamespaces)
+    this.#child = start(inNamespaces, args)
     this.#child.stdin.on("error", () => undefined)
     this.#child.stdout.on("data", (bytes: Buffer) => this.#feed(bytes))
     this.#child.on("close", (code) => {
@@ -139,7 +142,25 @@ export class Talk {
   }
 
   send(...frames: ReadonlyArray<Buffer>): void {
-    this.#child.stdin.write(Buffer.concat(frames))
+    const to = this.#socket ?? this.#child.stdin
+    to.write(Buffer.concat(frames))
+  }
+
+  /** Says something on standard input, where that is not what the frames go over. */
+  sendBeside(bytes: Buffer): void {
+    this.#child.stdin.write(bytes)
+  }
+
+  /** Speaks over a socket from now on, as the agent does. */
+  use(socket: net.Socket): void {
+    this.#socket = socket
+    socket.on("error", () => undefined)
+    socket.on("data", (bytes) => this.#feed(bytes))
+  }
+
+  /** Ends the socket. */
+  endSocket(): void {
+    this.#socket?.end()
   }
 
   run(argv: ReadonlyArray<string>, options?: Run): number {
@@ -248,21 +269,25 @@ export class Talk {
   }
 }
 
-const start = (inNamespaces: boolean) => {
+const start = (inNamespaces: boolean, args: ReadonlyArray<string>) => {
   const agent = binary ?? ""
-  const [program, args] = inNamespaces
-    ? ["unshare", [...namespaces, "sh", "-c", `ip link set lo up 2>/dev/null; exec "$0"`, agent]]
+  const [program, before] = inNamespaces
+    ? ["unshare", [...namespaces, "sh", "-c", `ip link set lo up 2>/dev/null; exec "$0" "$@"`, agent]]
     : [agent, []]
-  return spawn(program, args, { stdio: ["pipe", "pipe", "inherit"] })
+  return spawn(program, [...before, ...args], { stdio: ["pipe", "pipe", "inherit"] })
 }
 
 /** An agent that nothing was said to yet. */
-export const silent = (options?: { readonly inNamespaces?: boolean }): Effect.Effect<Talk, never, Scope.Scope> =>
+export const silent = (options?: {
+  readonly inNamespaces?: boolean
+  /** For the agent, which may name something in its directory. Default: none. */
+  readonly args?: (directory: string) => ReadonlyArray<string>
+}): Effect.Effect<Talk, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.sync(() => {
       const directory = fs.mkdtempSync(path.join(os.tmpdir(), "agent-talk-"))
       fs.chmodSync(directory, 0o755)
-      return new Talk(directory, options?.inNamespaces ?? true)
+      return new Talk(directory, options?.inNamespaces ?? true, options?.args?.(directory))
     }),
     (talk) =>
       Effect.gen(function* () {
@@ -272,6 +297,26 @@ export const silent = (options?: { readonly inNamespaces?: boolean }): Effect.Ef
         fs.rmSync(talk.directory, { recursive: true, force: true })
       })
   )
+
+/** An agent that was offered a socket, and has connected to it. */
+export const onSocket: Effect.Effect<Talk, never, Scope.Scope> = Effect.gen(function* () {
+  const directory = yield* Effect.acquireRelease(
+    Effect.sync(() => fs.mkdtempSync(path.join(os.tmpdir(), "agent-socket-"))),
+    (directory) => Effect.sync(() => fs.rmSync(directory, { recursive: true, force: true }))
+  )
+  const at = path.join(directory, "socket")
+  const server = yield* Effect.acquireRelease(
+    Effect.callback<net.Server>((resume) => {
+      const server = net.createServer()
+      server.listen(at, () => resume(Effect.succeed(server)))
+    }),
+    (server) => Effect.sync(() => void server.close())
+  )
+  const connected = new Promise<net.Socket>((resolve) => server.once("connection", resolve))
+  const talk = yield* silent({ args: () => ["--socket", at] })
+  talk.use(yield* Effect.promise(() => connected))
+  return talk
+})
 
 /** An agent that has been greeted. */
 export const greeted = (options?: {

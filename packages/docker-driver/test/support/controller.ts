@@ -6,6 +6,7 @@ import { Environment, Sandbox } from "@effect-sandbox/core"
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Effect, Layer, Schema } from "effect"
 import * as DockerDriver from "../../src/DockerDriver.ts"
+import { DockerSandbox } from "../../src/DockerSandbox.ts"
 import * as images from "./images.ts"
 
 const Order = Schema.fromJsonString(
@@ -15,6 +16,8 @@ const Order = Schema.fromJsonString(
     /** `busy`: every sandbox runs commands; `one`: asks for one sandbox, and tells why there is none. */
     task: Schema.Literals(["busy", "one"]),
     sandboxes: Schema.Int,
+    /** Default: auto. */
+    transport: Schema.optional(Schema.Literals(["auto", "attached"])),
     /** The engine's address. Default: where the docker command finds it. */
     engine: Schema.optional(Schema.String)
   })
@@ -23,10 +26,17 @@ const Order = Schema.fromJsonString(
 const tell = (line: string) => Effect.sync(() => void process.stdout.write(`${line}\n`))
 
 const program = Effect.gen(function* () {
-  const { engine: connection, labels, sandboxes, task } = yield* Schema.decodeUnknownEffect(Order)(process.argv[2])
+  const {
+    engine: connection,
+    labels,
+    sandboxes,
+    task,
+    transport
+  } = yield* Schema.decodeUnknownEffect(Order)(process.argv[2])
   const driver = yield* Layer.build(
     DockerDriver.layer({
       engine: { connection },
+      transport,
       sweep: false,
       defaults: { memory: 64 * 1024 * 1024, labels }
     })
@@ -49,7 +59,7 @@ const program = Effect.gen(function* () {
   const busy = Effect.gen(function* () {
     const sandbox = yield* Sandbox
     yield* sandbox.exec("true")
-    yield* tell("up")
+    yield* tell(`up, over ${(yield* Effect.fromOption(sandbox.service(DockerSandbox))).transport}`)
     const talks = sandbox.exec("sh", ["-c", "while :; do echo something; usleep 100000; done"])
     const runs = Effect.forever(Effect.delay(sandbox.exec("sh", ["-c", "echo once"]), "50 millis"))
     yield* Effect.all([talks, runs], { concurrency: 2 })

@@ -2,6 +2,7 @@
 import { NodeServices } from "@effect/platform-node"
 import { it } from "@effect/vitest"
 import { Effect, Layer, type Scope } from "effect"
+import * as os from "node:os"
 import * as DockerClient from "../../src/DockerClient.ts"
 import * as DockerImage from "../../src/DockerImage.ts"
 
@@ -22,6 +23,15 @@ export const missing: string | undefined = await Effect.runPromise(
     Effect.match({ onSuccess: (found) => found, onFailure: (error) => error.message })
   )
 )
+
+/** Whether it is on this machine and has this process's files, as far as can be told without the driver. */
+export const sharesFiles: boolean =
+  missing === undefined &&
+  (await Effect.runPromise(
+    Effect.flatMap(DockerClient.DockerClient, ({ info, target }) =>
+      Effect.map(info, ({ Name }) => target.connection._tag === "Unix" && Name === os.hostname())
+    ).pipe(Effect.provide(layer))
+  ))
 
 /** Ends the titles of suites that need one, so that the reason is seen where they are skipped. */
 export const because = missing === undefined ? "" : ` (skipped, there is no engine: ${missing})`

@@ -58,8 +58,23 @@ const mountsBelow = (directory: string): ReadonlyArray<string> =>
     .filter((mount) => mount.startsWith(`${directory}/`))
     .toReversed()
 
+/** Runs a program that sees nothing in a directory. */
+const hiding = 'mount -t tmpfs none "$0" && exec "$@"'
+const without = (directory: string | undefined): ReadonlyArray<string> =>
+  directory === undefined ? [] : ["unshare", "--mount", "--", "sh", "-c", hiding, directory]
+
+export interface Options {
+  /** A directory of this machine that is empty for the engine. Default: none. */
+  readonly hiddenFromEngine?: string | undefined
+  /** The same for who starts containers. Default: none. */
+  readonly hiddenFromRuntime?: string | undefined
+}
+
 /** The engine, which is not started yet. Settings are those of `daemon.json`. */
-export const make = Effect.fnUntraced(function* (settings: { readonly [name: string]: unknown } = {}) {
+export const make = Effect.fnUntraced(function* (
+  settings: { readonly [name: string]: unknown } = {},
+  { hiddenFromEngine, hiddenFromRuntime }: Options = {}
+) {
   const directory = yield* Effect.acquireRelease(
     Effect.sync(() => fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), "second-engine-")))),
     (directory) =>
@@ -75,16 +90,18 @@ export const make = Effect.fnUntraced(function* (settings: { readonly [name: str
   fs.writeFileSync(at("dockerd.json"), JSON.stringify(settings))
   fs.writeFileSync(at("containerd.toml"), "version = 2\n")
   const log = fs.openSync(at("log"), "a")
-  const launch = (program: string, args: ReadonlyArray<string>) =>
+  const launch = (...[program = "", ...args]: ReadonlyArray<string>) =>
     spawn(program, args, { stdio: ["ignore", log, log], detached: true })
 
-  launch("containerd", [
+  launch(
+    ...without(hiddenFromRuntime),
+    "containerd",
     `--config=${at("containerd.toml")}`,
     `--address=${at("containerd.sock")}`,
     `--root=${at("containerd")}`,
     `--state=${at("containerd-state")}`,
     "--log-level=error"
-  ])
+  )
   yield* eventually(
     "containerd listens",
     Effect.sync(() => fs.existsSync(at("containerd.sock"))),
@@ -95,7 +112,9 @@ export const make = Effect.fnUntraced(function* (settings: { readonly [name: str
     address: `unix://${at("engine.sock")}`,
     start: Effect.suspend(() => {
       // A network of its own, as an engine without a bridge removes that of the machine's engine.
-      engine = launch("unshare", [
+      engine = launch(
+        ...without(hiddenFromEngine),
+        "unshare",
         "--net",
         "--",
         "dockerd",
@@ -112,7 +131,7 @@ export const make = Effect.fnUntraced(function* (settings: { readonly [name: str
         "--ip-forward=false",
         "--shutdown-timeout=5",
         "--log-level=warn"
-      ])
+      )
       return eventually("the engine answers", answers(at("engine.sock")), 60_000)
     }),
     stop: (name) =>

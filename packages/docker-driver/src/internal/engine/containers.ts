@@ -9,11 +9,11 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import { DockerError, MalformedResponse } from "../../DockerError.ts"
+import type { Connection } from "../byteSocket.ts"
 import { eachPulled } from "../eachPulled.ts"
 import * as Model from "../../DockerModel.ts"
 import * as DockerStream from "../../DockerStream.ts"
 import type { EngineHttp } from "./engineHttp.ts"
-import type * as hijack from "./hijack.ts"
 import * as imageReference from "./imageReference.ts"
 import { type Labels, labelFilter } from "./labels.ts"
 
@@ -99,7 +99,7 @@ export interface NamedSpec {
   readonly platform?: string | undefined
 }
 
-export interface Attachment extends Omit<hijack.Connection<DockerError>, "receive"> {
+export interface Attachment extends Omit<Connection<DockerError>, "receive"> {
   /** What comes, taken apart; for containers without a terminal, and instead of `pull`. */
   readonly pieces: Pull.Pull<Arr.NonEmptyReadonlyArray<DockerStream.Piece>, DockerError>
   /**
@@ -112,8 +112,8 @@ export interface Attachment extends Omit<hijack.Connection<DockerError>, "receiv
 export interface Containers {
   readonly create: (container: NamedSpec) => Effect.Effect<Model.Created, DockerError>
   /**
-   * The same, removed with the scope, by force and with its anonymous volumes. What cannot be removed in spite of a few
-   * attempts is a defect of the finalizer (F15, F23). The creation itself cannot be interrupted.
+   * The same, removed with the scope, by force and with its anonymous volumes, and seen to have gone. What cannot be removed
+   * within ten seconds is a defect of the finalizer (F15, F23). The creation itself cannot be interrupted.
    */
   readonly scoped: (container: NamedSpec) => Effect.Effect<Model.Created, DockerError, Scope.Scope>
   /**
@@ -171,8 +171,9 @@ export interface Containers {
   ) => Effect.Effect<string, DockerError>
 }
 
-/** Mounts that are still busy go within seconds. */
-const removalAttempts = Schedule.exponential("100 millis").pipe(Schedule.upTo({ times: 6 }))
+/** A container that is being removed goes within milliseconds, and when its mounts are busy within seconds (F15). */
+const removal = Schedule.min([Schedule.exponential("5 millis"), Schedule.spaced("250 millis")])
+const removalLimit = "10 seconds"
 
 const fromEngine = Schema.decodeUnknownEffect(Schema.fromJsonString(Model.PathStat))
 
@@ -219,11 +220,28 @@ export const make = (http: EngineHttp): Containers => {
       })
       .pipe(Effect.catchReason("DockerError", "WrongState", () => Effect.void))
 
-  const removeSurely = (container: string) => Effect.orDie(Effect.retry(remove(container), removalAttempts))
+  const inspect: Containers["inspect"] = (container) =>
+    http.json(
+      { ...about("a look at", container), method: "GET", path: ["containers", container, "json"] },
+      Model.Container
+    )
+
+  /** Removes a container, and sees that it has gone; what stays is a leak, which somebody has to hear of. */
+  const removeSurely = (container: string) =>
+    // It can be "being removed" by itself; then the engine is still at it.
+    Effect.as(Effect.andThen(remove(container), inspect(container)), false).pipe(
+      Effect.catch(({ reason }) => Effect.succeed(reason._tag === "NotFound")),
+      Effect.repeat({ schedule: removal, until: (gone) => gone }),
+      Effect.timeoutOption(removalLimit),
+      Effect.flatMap((gone) =>
+        gone._tag === "Some" ? Effect.void : Effect.die(new Error(`container ${container} cannot be removed`))
+      )
+    )
 
   return {
     create,
     remove,
+    inspect,
     scoped: (container) =>
       Effect.acquireRelease(
         create(container).pipe(
@@ -259,11 +277,6 @@ export const make = (http: EngineHttp): Containers => {
       )
     },
     start: (container) => act("the start of", container, "start"),
-    inspect: (container) =>
-      http.json(
-        { ...about("a look at", container), method: "GET", path: ["containers", container, "json"] },
-        Model.Container
-      ),
     list: ({ all, labels }) =>
       http.json(
         {

@@ -21,6 +21,7 @@ import {
   TimedOut,
   UnsupportedVersion
 } from "../../DockerError.ts"
+import type { Connection } from "../byteSocket.ts"
 import * as apiVersion from "./apiVersion.ts"
 import * as classify from "./classify.ts"
 import * as hijack from "./hijack.ts"
@@ -58,7 +59,7 @@ export interface EngineHttp {
     schema: S
   ) => Stream.Stream<S["Type"], DockerError>
   /** The connection itself, both ways. */
-  readonly hijack: (request: Request) => Effect.Effect<hijack.Connection<DockerError>, DockerError, Scope.Scope>
+  readonly hijack: (request: Request) => Effect.Effect<Connection<DockerError>, DockerError, Scope.Scope>
   /** The version of the API that is spoken; asks the engine when that is not known yet. */
   readonly version: Effect.Effect<string, DockerError>
 }

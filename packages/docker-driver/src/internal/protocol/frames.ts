@@ -51,6 +51,7 @@ export const agentFrame = {
   event: 0x8b,
   opened: 0x8c,
   gone: 0x8d,
+  indirect: 0x8e,
   fatal: 0x8f
 } as const
 

@@ -320,7 +320,8 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "teardown-failure-reuses",
     what: "a sandbox whose session was not taken down is used again",
     file: sandbox,
-    search: "        return Effect.map(sandbox.afterSession(ended, Object.keys(errors).length > 0), (shutdownError) => {",
+    search:
+      "        return Effect.map(sandbox.afterSession(ended, Object.keys(errors).length > 0), (shutdownError) => {",
     replace: "        return Effect.map(sandbox.afterSession(ended, false), (shutdownError) => {",
     breaks: "X6"
   },

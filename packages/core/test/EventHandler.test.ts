@@ -279,13 +279,50 @@ it.effect("V2 a handler that takes what it needs handles that when no more comes
       assert.deepStrictEqual(handled, [2000])
       yield* publish(200)
       assert.isAtLeast(handled.length, 3)
-      assert.isAtMost(handled.length, 5)
+      assert.isAtMost(handled.length, 8)
       assert.strictEqual(
         handled.reduce((sum, count) => sum + count, 0),
         22_000
       )
     }).pipe(Effect.provide(handler))
   })
+)
+
+it.effect("V2 who subscribes gets what is published from then on, and who asks for statistics finds all of it", () =>
+  Effect.gen(function* () {
+    const hub = yield* EventHandler.EventHub
+    const seen: { [name: string]: Array<number> } = { early: [], late: [] }
+    const subscribe = (name: string) =>
+      hub.subscribe({
+        name,
+        handleAll: (events) => Effect.sync(() => seen[name]?.push(...events.map((event) => event.timestamp)))
+      })
+    const publish = (from: number, until: number) => {
+      for (let timestamp = from; timestamp < until; timestamp++) {
+        hub.publish({
+          _tag: "EnvironmentStarted",
+          environmentId: EnvironmentId.make("env"),
+          timestamp,
+          durationMillis: 0
+        })
+      }
+    }
+    const queued = () => hub.handlers().map((stats) => stats.queued)
+    yield* subscribe("early")
+    publish(0, 3)
+    assert.deepStrictEqual(queued(), [3])
+    publish(3, 5)
+    yield* subscribe("late")
+    publish(5, 30_000) // more than a turn has
+    assert.deepStrictEqual(queued(), [30_000, 29_995])
+    yield* hub.drain
+    assert.deepStrictEqual(queued(), [0, 0])
+    assert.deepStrictEqual(
+      seen["early"],
+      Array.from({ length: 30_000 }, (_, index) => index)
+    )
+    assert.deepStrictEqual(seen["late"], seen["early"]?.slice(5))
+  }).pipe(Effect.provide(noHandler))
 )
 
 it.effect("V2 what a handler has taken and not handled counts against its capacity", () =>

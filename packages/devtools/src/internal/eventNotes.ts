@@ -131,6 +131,7 @@ export class Notebook {
   /** Unless one of them is too large for that, or no whole number. */
   private addNumbers(kind: number, event: Frequent, first: number, second: number): boolean {
     const time = event.timestamp - this.since
+    if (this.since + time !== event.timestamp) return false // too small a fraction
     if (time !== (time | 0) || first !== (first | 0) || second !== (second | 0)) return false
     const subject = this.subjectOf(event)
     const session = event.sessionId === undefined ? noText : this.sessionOf(subject, event.sessionId)

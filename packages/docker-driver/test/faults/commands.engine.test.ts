@@ -6,8 +6,11 @@ import * as lab from "../support/lab.ts"
 
 const limit = 60_000
 const mebibyte = 1024 * 1024
-/** V8 lets 128 MiB of garbage outside of its heap gather before it insists on a collection. */
-const collectable = 128 * mebibyte
+/**
+ * V8 lets 128 MiB of garbage outside of its heap gather before it insists on a collection; on a busy machine, at some
+ * 500 MiB a second, as much again comes until that is over.
+ */
+const collectable = 256 * mebibyte
 
 /** How much more memory this process had at most, while an effect ran, than before it. */
 const peak = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
@@ -51,7 +54,7 @@ describe.skipIf(engine.missing !== undefined)(`much of everything${engine.becaus
         assert.deepStrictEqual(result.outcome, lab.exited(0))
         assert.lengthOf(result.stdoutBytes, 1000)
         assert.deepStrictEqual(result.truncated, { stdout: true, stderr: false })
-        assert.isBelow(bytes, collectable + 32 * mebibyte)
+        assert.isBelow(bytes, collectable)
         assert.isNotEmpty(waits)
         assert.isBelow(waits.toSorted((a, b) => a - b)[waits.length >> 1] ?? 0, 1000)
       }),

@@ -42,7 +42,7 @@ export const measure = Effect.fnUntraced(function* (report: Report, rounds: numb
   const directory = yield* fs.makeTempDirectoryScoped({ prefix: "effect-sandbox-bench-" })
   const bare = yield* Environment.make({ ...options, id: "unobserved" })
   const journal = (name: string) =>
-    EventJournal.layer({ file: `${directory}/${name}.jsonl`, maxBytes: 50_000_000, maxFiles: 3 })
+    EventJournal.layer({ file: `${directory}/${name}.jsonl`, maxBytes: 200_000_000, maxFiles: 2, capacity: 500_000 })
 
   const compare = Effect.fnUntraced(function* <R>(
     name: string,

@@ -198,6 +198,10 @@ describe("the end", () => {
             )
           ),
           { startImmediately: true }
+        ),
+        yield* Effect.forkChild(
+          Effect.exit(Effect.tapError(connection.ping, (error) => note(`late ping: ${error._tag}`))),
+          { startImmediately: true }
         )
       )
       yield* Fiber.joinAll(fibers)
@@ -206,6 +210,7 @@ describe("the end", () => {
         "hook: ended",
         "hook is done",
         "ping: ConnectionEnded",
+        "late ping: ConnectionEnded",
         "reset: ConnectionEnded",
         "late: ConnectionEnded"
       ])

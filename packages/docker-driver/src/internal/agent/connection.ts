@@ -148,9 +148,9 @@ export class Connection {
   /** Fails when the connection ends, before anything that is in flight does. */
   readonly awaitEnd: Effect.Effect<never, ConnectionEnded> = Deferred.await(this.#ended)
 
-  /** Succeeds when the agent answers. */
+  /** Succeeds when the agent answers. One that begins after the end is told of it as those before. */
   readonly ping: Effect.Effect<void, ConnectionEnded> = Effect.callback((resume) => {
-    if (this.#end !== undefined) return resume(Effect.fail(this.#end))
+    if (this.#isOver && this.#end !== undefined) return resume(Effect.fail(this.#end))
     this.#lastPing = (this.#lastPing + 1) >>> 0
     const token = this.#lastPing
     this.#pings.set(token, resume)

@@ -37,7 +37,7 @@ const perSecond = (value: number): string => `${value.toFixed(0)}/s`
 
 /** At least three quarters of the cycles per second that there are without. */
 export const measure = Effect.fnUntraced(function* (report: Report, rounds: number) {
-  const cycles = rounds < 10 ? 20_000 : 200_000
+  const cycles = rounds < 10 ? 20_000 : 100_000
   const fs = yield* FileSystem.FileSystem
   const directory = yield* fs.makeTempDirectoryScoped({ prefix: "effect-sandbox-bench-" })
   const bare = yield* Environment.make({ ...options, id: "unobserved" })

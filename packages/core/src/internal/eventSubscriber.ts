@@ -1,4 +1,4 @@
-/** One subscriber of an event hub: what waits for it, and the fibers that handle that. */
+/** One subscriber of an event hub: what waits for it, and the fiber that handles that. */
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -40,8 +40,9 @@ class Worker implements Subscriber {
   /** Rings when there is something to handle. */
   readonly #due = new Bell(() => this.#isDue)
   #isDue = false
-  /** Those that wait, of which there are more when they were taken. */
+  /** Those that wait, if they were not taken. */
   #kept: Array<SandboxEvent> = []
+  /** How many wait, taken or not. */
   #waiting = 0
   #handled = 0
   #pending = 0

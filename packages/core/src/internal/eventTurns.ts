@@ -1,6 +1,6 @@
 import * as Effect from "effect/Effect"
-import * as Scheduler from "effect/Scheduler"
 import type { SandboxEvent } from "../SandboxEvent.ts"
+import { Bell } from "./bell.ts"
 import type { Subscriber } from "./eventSubscriber.ts"
 
 /** More than a turn has, unless somebody publishes without ever letting others have theirs. */
@@ -12,19 +12,18 @@ const most = 8192
  * theirs.
  */
 export class EventTurns {
-  readonly #dispatcher: Scheduler.SchedulerDispatcher
   /** Never changed, but replaced: it may be, by what is called with each. */
   #subscribers: ReadonlyArray<Subscriber> = []
   #events: Array<SandboxEvent> = []
-  #isScheduled = false
+  /** Whether any came since subscribers were told of a pause. */
+  #isDue = false
+  readonly #bell = new Bell(() => this.#isDue)
 
-  constructor(scheduler: Scheduler.Scheduler) {
-    this.#dispatcher = scheduler.makeDispatcher()
-  }
-
-  static readonly make: Effect.Effect<EventTurns> = Effect.withFiber((fiber) =>
-    Effect.succeed(new EventTurns(fiber.getRef(Scheduler.Scheduler)))
-  )
+  static readonly make: Effect.Effect<EventTurns> = Effect.suspend(() => {
+    const turns = new EventTurns()
+    // Detached, and never ended: it waits for what only those can publish who have the hub, and goes with them.
+    return Effect.as(Effect.forkDetach(Effect.forever(turns.#deliverAll), { startImmediately: true }), turns)
+  })
 
   /** Those that get what is published from now on; whoever asks finds everything that was published with them. */
   get subscribers(): ReadonlyArray<Subscriber> {
@@ -46,22 +45,30 @@ export class EventTurns {
 
   publish(event: SandboxEvent): void {
     if (this.#events.push(event) >= most) this.#deliver()
-    if (!this.#isScheduled) this.#schedule()
+    this.#isDue = true
+    this.#bell.ring()
   }
 
-  #schedule(): void {
-    this.#isScheduled = true
-    this.#dispatcher.scheduleTask(this.#turn, 0)
-  }
-
-  readonly #turn = (): void => {
-    if (this.#events.length > 0) {
-      this.#deliver()
-      this.#schedule()
-      return
-    }
-    this.#isScheduled = false
-    for (const subscriber of this.#subscribers) subscriber.pause()
+  /** A step apart from whoever publishes, and turn by turn, until nothing more comes. */
+  get #deliverAll(): Effect.Effect<void> {
+    return this.#bell.heard.pipe(
+      Effect.andThen(
+        Effect.whileLoop({
+          while: () => this.#events.length > 0,
+          body: () => {
+            this.#deliver()
+            return Effect.yieldNow
+          },
+          step: () => {}
+        })
+      ),
+      Effect.andThen(
+        Effect.sync(() => {
+          this.#isDue = this.#events.length > 0
+          for (const subscriber of this.#subscribers) subscriber.pause()
+        })
+      )
+    )
   }
 
   #deliver(): void {

@@ -2,9 +2,9 @@
  * Handlers of events, as layers that are provided *to* an environment: they subscribe before its first event and are
  * drained after its last (V2).
  *
- * Publishing is one synchronous, constant-time step, and each handler has a queue of its own, which gets the events of a
- * turn of the program in the next. So a slow or failing handler neither delays nor breaks a sandbox (L24); what does not
- * fit into a bounded queue is dropped, counted, and told to the log once.
+ * Each handler has a queue of its own. Publishing is a synchronous, constant-time offer to every queue, so a slow or
+ * failing handler neither delays nor breaks a sandbox (L24); what does not fit into a bounded queue is dropped,
+ * counted, and told to the log once.
  *
  * ```ts
  * import { Console, Layer } from "effect"
@@ -27,7 +27,6 @@ import * as Stream from "effect/Stream"
 import type { EnvironmentControl, HandlerStats } from "./EnvironmentControl.ts"
 import * as eventSubscriber from "./internal/eventSubscriber.ts"
 import { CurrentSubscriber, defaultCapacity, type Subscriber } from "./internal/eventSubscriber.ts"
-import { EventTurns } from "./internal/eventTurns.ts"
 import type { SandboxEvent } from "./SandboxEvent.ts"
 
 export type { HandlerStats }
@@ -95,21 +94,33 @@ export interface Settings {
   readonly drainTimeout?: Duration.Input | undefined
 }
 
-const makeHub = Effect.map(EventTurns.make, (turns) => {
+const makeHub = Effect.sync(() => {
+  /** Never changed, but replaced: it is looked through with every event, and may be changed by what that calls. */
+  let subscribers: ReadonlyArray<Subscriber> = []
+  const add = (subscriber: Subscriber): void => {
+    subscribers = [...subscribers, subscriber]
+  }
+  const remove = (subscriber: Subscriber): void => {
+    subscribers = subscribers.filter((other) => other !== subscriber)
+  }
   const environments = new Set<EnvironmentControl>()
+
+  const subscribe = (options: Options) =>
+    Effect.acquireRelease(
+      Effect.tap(eventSubscriber.start(options), ({ subscriber }) => Effect.sync(() => add(subscriber))),
+      ({ close, subscriber }) =>
+        Effect.suspend(() => {
+          remove(subscriber)
+          return close
+        })
+    ).pipe(Effect.asVoid)
+
   return EventHub.of({
-    isObserved: () => turns.hasSubscribers,
-    publish: (event) => turns.publish(event),
-    subscribe: (options) =>
-      Effect.acquireRelease(
-        Effect.tap(eventSubscriber.start(options), ({ subscriber }) => Effect.sync(() => turns.add(subscriber))),
-        ({ close, subscriber }) =>
-          Effect.suspend(() => {
-            turns.remove(subscriber)
-            subscriber.pause() // nothing more comes
-            return close
-          })
-      ).pipe(Effect.asVoid),
+    isObserved: () => subscribers.length > 0,
+    publish: (event) => {
+      for (const subscriber of subscribers) subscriber.offer(event)
+    },
+    subscribe,
     events: (options) =>
       Stream.callback<SandboxEvent>(
         (queue) =>
@@ -118,27 +129,24 @@ const makeHub = Effect.map(EventTurns.make, (turns) => {
               let handled = 0
               let dropped = 0
               const subscriber: Subscriber = {
-                offer: (events) => {
-                  for (const event of events) {
-                    if (Queue.offerUnsafe(queue, event)) handled++
-                    else dropped++
-                  }
+                offer: (event) => {
+                  if (Queue.offerUnsafe(queue, event)) handled++
+                  else dropped++
                 },
-                pause: () => {},
                 stats: () => ({ name: "stream", handled, dropped, failed: 0, queued: 0 }),
                 idle: () => true,
                 awaitIdle: Effect.void
               }
-              turns.add(subscriber)
+              add(subscriber)
               return subscriber
             }),
-            (subscriber) => Effect.sync(() => turns.remove(subscriber))
+            (subscriber) => Effect.sync(() => remove(subscriber))
           ),
         { bufferSize: options?.capacity ?? defaultCapacity, strategy: "dropping" }
       ),
     drain: Effect.flatMap(CurrentSubscriber, (current) =>
       Effect.forEach(
-        turns.subscribers.filter((subscriber) => subscriber !== current && !subscriber.idle()),
+        subscribers.filter((subscriber) => subscriber !== current && !subscriber.idle()),
         (subscriber) => subscriber.awaitIdle,
         {
           concurrency: "unbounded",
@@ -146,7 +154,7 @@ const makeHub = Effect.map(EventTurns.make, (turns) => {
         }
       )
     ),
-    handlers: () => turns.subscribers.map((subscriber) => subscriber.stats()),
+    handlers: () => subscribers.map((subscriber) => subscriber.stats()),
     register: (environment) =>
       Effect.acquireRelease(
         Effect.sync(() => environments.add(environment)),

@@ -1,4 +1,4 @@
-/** One subscriber of an event hub: what waits for it, and the fiber that handles that. */
+/** One subscriber of an event hub: what waits for it, and the fibers that handle that. */
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -12,10 +12,8 @@ import type { SandboxEvent } from "../SandboxEvent.ts"
 import { Bell } from "./bell.ts"
 
 export interface Subscriber {
-  /** Gives it the events of a turn. Never fails, and does not wait for anything. */
-  readonly offer: (events: ReadonlyArray<SandboxEvent>) => void
-  /** Tells it that there were none in a turn, after some in which there were. */
-  readonly pause: () => void
+  /** Never fails, and costs next to nothing. */
+  readonly offer: (event: SandboxEvent) => void
   readonly stats: () => HandlerStats
   readonly idle: () => boolean
   readonly awaitIdle: Effect.Effect<void>
@@ -32,24 +30,23 @@ export const defaultCapacity = 65_536
 /** As many taken events as are handled without waiting for more. */
 const enough = 4096
 
-/** A subscriber with a fiber of its own, until it is closed. */
+/** A subscriber with fibers of its own, until it is closed. */
 class Worker implements Subscriber {
   readonly #options: Options
   readonly #capacity: number
   readonly #idle = Latch.makeUnsafe(true)
-  /** Rings when there is something to handle. */
-  readonly #due = new Bell(() => this.#isDue)
-  #isDue = false
-  /** Those that wait, if they were not taken. */
+  /** Rings when events came. */
+  readonly #events = new Bell(() => this.#kept.length > 0)
+  /** Rings when enough was taken, or nothing more comes. */
+  readonly #taken = new Bell(() => this.#isDue)
   #kept: Array<SandboxEvent> = []
-  /** How many wait, taken or not. */
-  #waiting = 0
+  /** How many were taken since the last round of handling. */
+  #takenCount = 0
+  #isDue = false
   #handled = 0
   #pending = 0
   #dropped = 0
   #failed = 0
-  /** Tells of the first failure, if that has not been done. */
-  #untold: Effect.Effect<void> = Effect.void
 
   constructor(options: Options) {
     this.#options = options
@@ -57,36 +54,14 @@ class Worker implements Subscriber {
     this.#capacity = capacity === "unbounded" ? Infinity : capacity
   }
 
-  offer(events: ReadonlyArray<SandboxEvent>): void {
-    const room = this.#capacity - this.#waiting
-    const fitting = events.length <= room ? events : events.slice(0, room)
-    const { length } = fitting
-    this.#dropped += events.length - length
-    if (length === 0) return
-    this.#waiting += length
-    if (this.#pending === 0) this.#idle.closeUnsafe()
-    this.#pending += length
-    const options = this.#options
-    if (!("takeAll" in options)) {
-      for (const event of fitting) this.#kept.push(event)
-      this.#ring()
+  offer(event: SandboxEvent): void {
+    if (this.#kept.length + this.#takenCount >= this.#capacity) {
+      this.#dropped++
       return
     }
-    const taken = Result.try(() => options.takeAll(fitting))
-    if (Result.isFailure(taken)) {
-      this.#untold = Effect.andThen(this.#untold, this.#noteFailure(length, Cause.die(taken.failure)))
-    }
-    if (this.#waiting >= enough) this.#ring()
-  }
-
-  /** A round of handling costs as much as many events, so it waits until nothing more comes. */
-  pause(): void {
-    if (this.#waiting > 0) this.#ring()
-  }
-
-  #ring(): void {
-    this.#isDue = true
-    this.#due.ring()
+    this.#kept.push(event)
+    if (++this.#pending === 1) this.#idle.closeUnsafe()
+    this.#events.ring()
   }
 
   stats(): HandlerStats {
@@ -107,50 +82,81 @@ class Worker implements Subscriber {
     return this.#idle.await
   }
 
-  /** What its fiber does. */
-  get loop(): Effect.Effect<void> {
-    return Effect.andThen(
-      this.#due.heard,
-      Effect.suspend(() => {
-        const events = this.#kept
-        const count = this.#waiting
-        this.#kept = []
-        this.#waiting = 0
-        this.#isDue = false
-        return this.#handle(events, count)
-      })
-    )
-  }
-
-  #handle(events: ReadonlyArray<SandboxEvent>, count: number): Effect.Effect<void> {
+  /** What its fibers do. */
+  get loops(): ReadonlyArray<Effect.Effect<void>> {
     const options = this.#options
-    const what = `${count} events`
     if ("takeAll" in options) {
-      const untold = this.#untold
-      this.#untold = Effect.void
-      return Effect.andThen(
-        untold,
-        this.#counted(count, what, () => options.handleTaken)
-      )
+      const round = Effect.suspend(() => this.#handleTaken(options.handleTaken))
+      return [
+        Effect.andThen(this.#events.heard, this.#takeWhileTheyCome(options.takeAll)),
+        Effect.andThen(this.#taken.heard, round)
+      ]
     }
-    if ("handleAll" in options) return this.#counted(count, what, () => options.handleAll(events))
-    return Effect.forEach(events, (event) => this.#counted(1, event._tag, () => options.handle(event)), {
-      discard: true
-    })
+    const handleAll =
+      "handleAll" in options
+        ? (events: ReadonlyArray<SandboxEvent>) =>
+            this.#counted(events.length, `${events.length} events`, () => options.handleAll(events))
+        : (events: ReadonlyArray<SandboxEvent>) =>
+            Effect.forEach(events, (event) => this.#counted(1, event._tag, () => options.handle(event)), {
+              discard: true
+            })
+    const round = Effect.suspend(() => handleAll(this.#takeKept()))
+    return [Effect.andThen(this.#events.heard, round)]
   }
 
-  /** Waits for what is left, with a limit, and ends its fiber. */
-  close(fiber: Fiber.Fiber<void>): Effect.Effect<void> {
+  /** Waits for what is left, with a limit, and ends its fibers. */
+  close(fibers: ReadonlyArray<Fiber.Fiber<void>>): Effect.Effect<void> {
     const { drainTimeout = "10 seconds", name } = this.#options
     return Effect.gen({ self: this }, function* () {
       yield* Effect.timeoutOption(this.awaitIdle, drainTimeout)
       const left = this.#pending
-      yield* Effect.timeoutOption(Fiber.interrupt(fiber), drainTimeout) // it may be in an uninterruptible region
+      yield* Effect.timeoutOption(Fiber.interruptAll(fibers), drainTimeout) // one may be in an uninterruptible region
       if (this.#dropped > 0) {
         yield* Effect.logWarning(`Event handler ${name} was too slow: ${this.#dropped} events were dropped`)
       }
       if (left > 0) yield* Effect.logWarning(`Event handler ${name} did not finish: ${left} events were not handled`)
     })
+  }
+
+  #takeKept(): ReadonlyArray<SandboxEvent> {
+    const kept = this.#kept
+    this.#kept = []
+    return kept
+  }
+
+  /**
+   * Takes what came, turn by turn, so that no event has to be kept for longer; handling waits until nothing more comes,
+   * since a round of that costs as much as many events.
+   */
+  #takeWhileTheyCome(takeAll: (events: ReadonlyArray<SandboxEvent>) => void): Effect.Effect<void> {
+    const take = (): Effect.Effect<void> => {
+      const events = this.#takeKept()
+      this.#takenCount += events.length
+      const result = Result.try(() => takeAll(events))
+      if (this.#takenCount >= enough) this.#ringTaken()
+      return Result.isSuccess(result)
+        ? Effect.yieldNow
+        : Effect.andThen(
+            this.#noteFailure(events.length, `${events.length} events`, Cause.die(result.failure)),
+            Effect.yieldNow
+          )
+    }
+    return Effect.andThen(
+      Effect.whileLoop({ while: () => this.#kept.length > 0, body: take, step: () => {} }),
+      Effect.sync(() => this.#ringTaken())
+    )
+  }
+
+  #ringTaken(): void {
+    this.#isDue = true
+    this.#taken.ring()
+  }
+
+  #handleTaken(handleTaken: Effect.Effect<unknown, unknown>): Effect.Effect<void> {
+    const count = this.#takenCount
+    this.#takenCount = 0
+    this.#isDue = false
+    return this.#counted(count, `${count} events`, () => handleTaken)
   }
 
   #counted(count: number, what: string, handling: () => Effect.Effect<unknown, unknown>): Effect.Effect<void> {
@@ -163,7 +169,7 @@ class Worker implements Subscriber {
       onFailure: (cause) =>
         // Told before it counts as handled: whoever waits for that may close the handler in the same moment.
         Effect.ensuring(
-          this.#noteFailure(count, cause, what),
+          this.#noteFailure(count, what, cause),
           Effect.sync(() => this.#areHandled(count))
         )
     })
@@ -175,7 +181,7 @@ class Worker implements Subscriber {
     if (this.#pending === 0) this.#idle.openUnsafe()
   }
 
-  #noteFailure(count: number, cause: Cause.Cause<unknown>, what = `${count} events`): Effect.Effect<void> {
+  #noteFailure(count: number, what: string, cause: Cause.Cause<unknown>): Effect.Effect<void> {
     const isFirst = this.#failed === 0
     this.#failed += count
     if (!isFirst) return Effect.void
@@ -188,14 +194,18 @@ class Worker implements Subscriber {
 export const start = (
   options: Options
 ): Effect.Effect<{ readonly subscriber: Subscriber; readonly close: Effect.Effect<void> }> =>
-  Effect.suspend(() => {
+  Effect.gen(function* () {
     const worker = new Worker(options)
-    const running = Effect.forever(worker.loop).pipe(
-      Effect.ignoreCause,
-      Effect.provideService(CurrentSubscriber, worker),
-      // The span in which the layer was made has nothing to do with what is handled.
-      Effect.updateContext((context: Context.Context<never>) => Context.omit(Tracer.ParentSpan)(context)),
-      Effect.forkDetach({ startImmediately: true }) // ended by `close`, after it was drained
-    )
-    return Effect.map(running, (fiber) => ({ subscriber: worker, close: worker.close(fiber) }))
+    const fibers: Array<Fiber.Fiber<void>> = []
+    for (const loop of worker.loops) {
+      const fiber = yield* Effect.forever(loop).pipe(
+        Effect.ignoreCause,
+        Effect.provideService(CurrentSubscriber, worker),
+        // The span in which the layer was made has nothing to do with what is handled.
+        Effect.updateContext((context: Context.Context<never>) => Context.omit(Tracer.ParentSpan)(context)),
+        Effect.forkDetach({ startImmediately: true }) // ended by `close`, after it was drained
+      )
+      fibers.push(fiber)
+    }
+    return { subscriber: worker, close: worker.close(fibers) }
   })

@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Reply, Request } from "./lineWorker.ts"
 import { linesOf, type Notes } from "./noteLines.ts"
+import * as thread from "./thread.ts"
 
 /** The lines of notes, as text or in UTF-8; the bytes are good until more lines are made. One at a time. */
 export type LineMaker = (notes: Notes) => Effect.Effect<string | Uint8Array>
@@ -15,14 +16,11 @@ export type LineMaker = (notes: Notes) => Effect.Effect<string | Uint8Array>
 /** Fewer events than this are made into lines here. */
 const worthwhile = 512
 
-/** The thread's file, as source in development and compiled in the package. */
-const workerFile = new URL(import.meta.url.endsWith(".ts") ? "./lineWorker.ts" : "./lineWorker.js", import.meta.url)
-
 /** A thread takes as long to come up as thousands of events to be published, so nobody waits for that. */
 type State = "none" | "starting" | "running" | "ended"
 
 /** Starts a thread when one is first of use, and ends it with the scope. */
-export const make = (file: URL = workerFile): Effect.Effect<LineMaker, never, Scope.Scope> =>
+export const make = (file: URL = thread.fileOf("lineWorker")): Effect.Effect<LineMaker, never, Scope.Scope> =>
   Effect.gen(function* () {
     let state: State = "none"
     let worker: Worker | undefined
@@ -58,10 +56,10 @@ export const make = (file: URL = workerFile): Effect.Effect<LineMaker, never, Sc
     return (notes) =>
       Effect.suspend(() => {
         if (notes.count >= worthwhile && state === "none") start()
-        if (notes.count < worthwhile || state !== "running") return Effect.succeed(linesOf(notes))
+        if (notes.count < worthwhile || state !== "running" || worker === undefined)
+          return Effect.succeed(linesOf(notes))
         const request: Request = { notes, memory }
-        // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
-        worker?.postMessage(request)
+        thread.post(worker, request)
         awaited = Deferred.makeUnsafe()
         // Uninterruptible, so that the next answer is to the next request.
         return Effect.uninterruptible(Effect.map(Deferred.await(awaited), (lines) => lines ?? linesOf(notes)))

@@ -14,6 +14,7 @@ import * as Statement from "effect/sql/Statement"
 import * as Stream from "effect/Stream"
 import type { SQLInputValue } from "node:sqlite"
 import type { Reply, Request, WorkerOptions } from "./sqliteWorker.ts"
+import * as thread from "./thread.ts"
 
 export interface SqliteClient {
   readonly sql: SqlClient.SqlClient
@@ -23,8 +24,8 @@ export interface SqliteClient {
 
 /** Opens a database until the scope closes. */
 export const make = Effect.fnUntraced(function* (options: WorkerOptions) {
-  const thread = yield* openThread(options)
-  const request = (message: Request) => thread.request(message)
+  const database = yield* openThread(options)
+  const request = (message: Request) => database.request(message)
   const ask =
     (operation: "rows" | "values" | "raw", isKept: boolean) => (sql: string, parameters: ReadonlyArray<unknown>) =>
       // Whatever SQLite cannot take is refused in the thread.
@@ -57,7 +58,7 @@ export const make = Effect.fnUntraced(function* (options: WorkerOptions) {
   const acquirers = SqlClient.makeSqliteAcquirers({
     connection: Effect.succeed(connection),
     semaphore: yield* Semaphore.make(1),
-    isTransaction: thread.isTransaction
+    isTransaction: database.isTransaction
   })
   const sql = yield* SqlClient.make({
     ...acquirers,
@@ -71,9 +72,6 @@ export const make = Effect.fnUntraced(function* (options: WorkerOptions) {
       acquirers.borrower(() => Effect.map(request({ operation: "batch", sql: statement, rows: all }), Number))
   } satisfies SqliteClient as SqliteClient
 })
-
-/** The thread's file, as source in development and compiled in the package. */
-const workerFile = new URL(import.meta.url.endsWith(".ts") ? "./sqliteWorker.ts" : "./sqliteWorker.js", import.meta.url)
 
 /** Starts the thread with the database open; the scope closes the database and ends the thread. */
 const openThread = Effect.fnUntraced(function* (options: WorkerOptions) {
@@ -92,7 +90,7 @@ const openThread = Effect.fnUntraced(function* (options: WorkerOptions) {
 
   const worker = yield* Effect.acquireRelease(
     Effect.sync(() => {
-      const started = new Worker(workerFile, {
+      const started = new Worker(thread.fileOf("sqliteWorker"), {
         workerData: options,
         // Node 22 calls its SQLite experimental, and would say so in the terminal of whoever opens a journal.
         execArgv: ["--disable-warning=ExperimentalWarning"]
@@ -108,7 +106,7 @@ const openThread = Effect.fnUntraced(function* (options: WorkerOptions) {
       return started
     }),
     (started) =>
-      Effect.sync(() => post(started, { operation: "close" })).pipe(
+      Effect.sync(() => thread.post<Request>(started, { operation: "close" })).pipe(
         Effect.andThen(Deferred.await(ended)),
         // A thread that a disk holds up does not hear, and perhaps cannot even be ended.
         Effect.timeoutOption("5 seconds"),
@@ -122,7 +120,7 @@ const openThread = Effect.fnUntraced(function* (options: WorkerOptions) {
     Effect.suspend(() => {
       if (end !== undefined) return Effect.fail(end)
       const reply = Deferred.makeUnsafe<unknown, SqlError>()
-      post(worker, message)
+      thread.post(worker, message)
       replies.push(reply)
       return Deferred.await(reply)
     })
@@ -130,11 +128,6 @@ const openThread = Effect.fnUntraced(function* (options: WorkerOptions) {
   yield* request({ operation: "open" })
   return { request, isTransaction: () => isTransaction }
 })
-
-const post = (worker: Worker, message: Request): void => {
-  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
-  worker.postMessage(message)
-}
 
 const failed = (reply: Extract<Reply, { readonly ok: false }>): SqlError =>
   new SqlError({

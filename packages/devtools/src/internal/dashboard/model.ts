@@ -419,20 +419,9 @@ const imageState = (stats: Stats["images"][number]): Protocol.ImageState => ({
     : { outage: { durationMillis: stats.outage.durationMillis, attempts: stats.outage.attempts } })
 })
 
-const none = {
-  Created: 0,
-  SettingUp: 0,
-  Ready: 0,
-  Acquired: 0,
-  InSession: 0,
-  ExitingSession: 0,
-  ShuttingDown: 0,
-  Offline: 0
-}
-
 /** What it has done, without what it had. */
 const goneImage = (stats: Stats["images"][number]): Protocol.ImageState =>
-  imageState({ ...stats, counts: none, starting: 0, waiters: 0, outage: undefined })
+  imageState({ ...stats, counts: SandboxStatus.noCounts(), starting: 0, waiters: 0, outage: undefined })
 
 /** Before an environment has told of an image. */
 const imageWithoutStats = (
@@ -440,7 +429,7 @@ const imageWithoutStats = (
   pool: { readonly min: number; readonly max?: number | undefined } | undefined
 ): Protocol.ImageState => ({
   image: image.id,
-  counts: none,
+  counts: SandboxStatus.noCounts(),
   min: pool?.min ?? 0,
   ...(pool?.max === undefined ? {} : { max: pool.max }),
   starting: 0,

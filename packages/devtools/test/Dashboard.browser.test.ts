@@ -187,9 +187,20 @@ describe.skipIf(executable === undefined)("Dashboard in a browser", () => {
       yield* lab.withSession({ id: "second", image: "python:3" }, Deferred.await(release)).pipe(Effect.forkScoped)
       yield* screenshot(page, "dashboard-sandbox")
       assert.deepStrictEqual(yield* audit(page), [])
-      yield* on(() => page.keyboard.press("Escape"))
-      yield* until(async () => (await panel.count()) === 0)
       const focused = () => page.evaluate("document.activeElement.ariaLabel ?? ''") as Promise<string>
+      // In the very moment that the panel has gone: a key that is pressed right then must not be lost.
+      yield* on(() =>
+        page.evaluate(`window.focusedThen = new Promise((resolve) => {
+          new MutationObserver((_, observer) => {
+            if (document.querySelector("[role=dialog]") !== null) return
+            observer.disconnect()
+            resolve(document.activeElement.ariaLabel)
+          }).observe(document.body, { childList: true, subtree: true })
+        }); undefined`)
+      )
+      yield* on(() => page.keyboard.press("Escape"))
+      const focusedThen = yield* on(() => page.evaluate("window.focusedThen"))
+      assert.match(String(focusedThen), new RegExp(`^Slot ${slot}, generation 1`))
       assert.match(yield* on(focused), new RegExp(`^Slot ${slot}, generation 1`))
       yield* on(() => page.keyboard.press("Home"))
       yield* on(() => page.keyboard.press("ArrowRight"))

@@ -1,6 +1,6 @@
 /** The history of a sandbox and of those before it in its slot, at the side. */
 import { signal } from "@preact/signals"
-import { useEffect, useRef } from "preact/hooks"
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks"
 import type { SandboxHistory } from "../../src/internal/dashboard/protocol.ts"
 import { ask } from "./ActionDialog.tsx"
 import * as api from "./api.ts"
@@ -14,7 +14,8 @@ export const SandboxPanel = () => (openSandbox.value === undefined ? null : <Pan
 
 const Panel = ({ id }: { readonly id: string }) => {
   const heading = useRef<HTMLHeadingElement>(null)
-  useEffect(() => {
+  // With the layout: effects end after the next painting only, and until then keys would go to nobody.
+  useLayoutEffect(() => {
     const cameFrom = document.activeElement
     heading.current?.focus()
     return () => {

@@ -1,4 +1,4 @@
-import { useEffect, useRef } from "preact/hooks"
+import { useLayoutEffect, useRef } from "preact/hooks"
 import { helpOpen } from "./state.ts"
 
 const keys = [
@@ -31,7 +31,7 @@ const pointing = [
 
 export const Help = () => {
   const dialog = useRef<HTMLDialogElement>(null)
-  useEffect(() => dialog.current?.showModal(), [])
+  useLayoutEffect(() => dialog.current?.showModal(), [])
   const close = () => {
     helpOpen.value = false
     document.querySelector<HTMLElement>(".lanes")?.focus()

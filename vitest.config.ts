@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os"
 import { configDefaults, defineConfig } from "vitest/config"
 
 // Tests in real time against a real backend: opt in.
@@ -20,6 +21,8 @@ const project = (name: string, root: string, include: string) => ({
 
 export default defineConfig({
   test: {
+    // Tests wait more than they compute: two files at the same time also where vitest would run one.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     projects: [
       ...["core", "testing", "docker-driver", "devtools"].map((name) =>
         project(name, `packages/${name}`, "test/**/*.test.ts")

@@ -558,8 +558,8 @@ export const mutations: ReadonlyArray<Mutation> = [
     name: "status-event-missing",
     what: "a move is not told",
     file: sandbox,
-    search: "    if (this.engine.hub.isObserved()) {\n      publish(this.engine, {",
-    replace: '    if (this.engine.hub.isObserved() && to !== "Acquired") {\n      publish(this.engine, {',
+    search: "    if (this.engine.hub.isObserved()) {\n      publish(",
+    replace: '    if (this.engine.hub.isObserved() && to !== "Acquired") {\n      publish(',
     breaks: "I6 V3"
   },
   {

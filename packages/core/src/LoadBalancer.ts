@@ -40,12 +40,12 @@ export const random: LoadBalancer = {
   make: <A extends object>() =>
     Effect.map(Random.Random, (random): ReadySet<A> => {
       const items: Array<A> = []
-      const positions = new Map<A, number>()
+      /** Of those that are in; what is out keeps its last one, so that nothing is made anew for each that comes back. */
+      const positions = new WeakMap<A, number>()
       const removeAt = (position: number): A | undefined => {
         const item = items[position]
         const last = items.pop()
         if (item === undefined || last === undefined) return undefined
-        positions.delete(item)
         if (last !== item) {
           items[position] = last
           positions.set(last, position)
@@ -62,7 +62,7 @@ export const random: LoadBalancer = {
         },
         remove: (item) => {
           const position = positions.get(item)
-          return position !== undefined && removeAt(position) !== undefined
+          return position !== undefined && items[position] === item && removeAt(position) !== undefined
         },
         take: () => (items.length === 0 ? undefined : removeAt(Math.floor(random.nextDoubleUnsafe() * items.length))),
         [Symbol.iterator]: () => items[Symbol.iterator]()

@@ -14,6 +14,7 @@ import type { SandboxDriver } from "../SandboxDriver.ts"
 import { describe, EnvironmentClosedError, isStateError } from "../SandboxError.ts"
 import type { ErrorInfo, SandboxEvent } from "../SandboxEvent.ts"
 import type { EnvironmentStatus } from "../SandboxStatus.ts"
+import type { PassingMap } from "./passingMap.ts"
 import type { SessionRuntime } from "./sandboxRuntime.ts"
 
 /** Makes one part of an uninterruptible region interruptible. */
@@ -30,7 +31,7 @@ export interface Engine {
   /** Runs work that belongs to the environment; ended with it. */
   readonly background: <A, E>(effect: Effect.Effect<A, E>) => Fiber.Fiber<A, E>
   /** The sessions that are open or ending, by id. */
-  readonly sessions: Map<SessionId, SessionRuntime>
+  readonly sessions: PassingMap<SessionId, SessionRuntime>
   /** Shuts the environment down, once; whoever comes second waits for the first (H5). */
   readonly shutDown: (reason?: unknown) => Effect.Effect<void>
   /** Looks whether a drained environment has nobody left to serve. */

@@ -33,6 +33,7 @@ import type { EnvironmentStatus } from "../SandboxStatus.ts"
 import * as bounded from "./bounded.ts"
 import { causeInfo, closedError, emit, type Engine, errorInfo, hasEnded, now, provide, type Restore } from "./engine.ts"
 import { type HostPart, ImagePool } from "./imagePool.ts"
+import { PassingMap } from "./passingMap.ts"
 import type { SandboxRuntime, SessionRuntime } from "./sandboxRuntime.ts"
 import * as span from "./span.ts"
 
@@ -62,7 +63,7 @@ export class EnvironmentRuntime implements Engine {
   readonly path: Path.Path
   readonly services: Context.Context<never>
   readonly background: Engine["background"]
-  readonly sessions = new Map<SessionId, SessionRuntime>()
+  readonly sessions = new PassingMap<SessionId, SessionRuntime>()
   readonly pools = new Map<string, ImagePool>()
   status: EnvironmentStatus = "Created"
   created = 0
@@ -618,6 +619,19 @@ const withoutPlace = <R>(context: Context.Context<R>): Context.Context<R> =>
     References.CurrentLogSpans
   )(context) as Context.Context<R>
 
+/** Runs what belongs to the scope and is ended with it. Most of it is done at once, and need not be kept in mind. */
+const makeBackground = Effect.gen(function* () {
+  const unfinished = yield* FiberSet.make<unknown, unknown>()
+  const run = yield* FiberSet.runtime(unfinished)<never>()
+  const start = Effect.runForkWith(yield* Effect.context<never>())
+  return <A, E>(effect: Effect.Effect<A, E>): Fiber.Fiber<A, E> => {
+    if (unfinished.state._tag === "Closed") return run(effect)
+    const fiber = start(effect)
+    if (fiber.pollUnsafe() === undefined) FiberSet.addUnsafe(unfinished, fiber)
+    return fiber
+  }
+})
+
 export const make = Effect.fnUntraced(function* (config: Resolved) {
   const driver = yield* SandboxDriver
   const services = withoutPlace(yield* Effect.context<never>())
@@ -625,7 +639,7 @@ export const make = Effect.fnUntraced(function* (config: Resolved) {
   const clock = yield* Clock.Clock
   const random = yield* Random.Random
   const path = yield* Path.Path.pipe(Effect.provide(Path.layer))
-  const run = yield* Effect.updateContext(FiberSet.makeRuntime<never>(), withoutPlace)
+  const background = yield* Effect.updateContext(makeBackground, withoutPlace)
   const environment = new EnvironmentRuntime({
     config,
     driver,
@@ -634,7 +648,7 @@ export const make = Effect.fnUntraced(function* (config: Resolved) {
     path,
     services,
     random,
-    background: (effect) => run(effect)
+    background
   })
   yield* Effect.uninterruptibleMask((restore) =>
     hub

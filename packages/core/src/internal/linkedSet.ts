@@ -8,39 +8,58 @@ export interface LinkedSet<A extends object> extends Iterable<A> {
 
 interface Entry<A> {
   readonly item: A
+  isIn: boolean
   previous: Entry<A> | undefined
   next: Entry<A> | undefined
 }
 
 /**
  * A doubly linked list with an index. (A `Set` as a queue leaves holes at its head, which every look at the first
- * element has to skip.)
+ * element has to skip.) What is put in and taken out all the time keeps its entry: a map that many things pass through
+ * makes its table anew every few of them, and each old table refers to the next, so that one that has outlived a few
+ * collections of garbage makes all later ones do the same.
  */
 export const linkedSet = <A extends object>(from: "oldest" | "newest" = "oldest"): LinkedSet<A> => {
-  const entries = new Map<A, Entry<A>>()
+  const entries = new WeakMap<A, Entry<A>>()
   let oldest: Entry<A> | undefined
   let newest: Entry<A> | undefined
+  let size = 0
+  const entryOf = (item: A): Entry<A> => {
+    const known = entries.get(item)
+    if (known !== undefined) return known
+    const entry: Entry<A> = { item, isIn: false, previous: undefined, next: undefined }
+    entries.set(item, entry)
+    return entry
+  }
   const unlink = (entry: Entry<A>): void => {
-    entries.delete(entry.item)
-    if (entry.previous === undefined) oldest = entry.next
-    else entry.previous.next = entry.next
-    if (entry.next === undefined) newest = entry.previous
-    else entry.next.previous = entry.previous
+    const { next, previous } = entry
+    if (previous === undefined) oldest = next
+    else previous.next = next
+    if (next === undefined) newest = previous
+    else next.previous = previous
+    // Nothing that is out keeps others alive.
+    entry.previous = undefined
+    entry.next = undefined
+    entry.isIn = false
+    size--
   }
   return {
     get size() {
-      return entries.size
+      return size
     },
     add: (item) => {
-      const entry: Entry<A> = { item, previous: newest, next: undefined }
-      entries.set(item, entry)
+      const entry = entryOf(item)
+      if (entry.isIn) return
+      entry.isIn = true
+      entry.previous = newest
       if (newest === undefined) oldest = entry
       else newest.next = entry
       newest = entry
+      size++
     },
     remove: (item) => {
       const entry = entries.get(item)
-      if (entry === undefined) return false
+      if (entry === undefined || !entry.isIn) return false
       unlink(entry)
       return true
     },
@@ -50,6 +69,8 @@ export const linkedSet = <A extends object>(from: "oldest" | "newest" = "oldest"
       unlink(entry)
       return entry.item
     },
-    [Symbol.iterator]: () => entries.keys()
+    *[Symbol.iterator]() {
+      for (let entry = oldest; entry !== undefined; entry = entry.next) yield entry.item
+    }
   }
 }

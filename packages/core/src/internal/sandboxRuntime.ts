@@ -44,6 +44,7 @@ import {
 } from "./engine.ts"
 import type { ImagePool } from "./imagePool.ts"
 import * as sandboxServices from "./sandboxServices.ts"
+import { SandboxStatusChanged, SessionEnded, SessionStarted } from "./sessionEvents.ts"
 import * as span from "./span.ts"
 
 /** Why a session is ended from outside. */
@@ -148,17 +149,20 @@ export class SandboxRuntime {
     this.pool.counts[to]++
     // Six times per session, so made without a closure and in one go, as are the two events of the session itself.
     if (this.engine.hub.isObserved()) {
-      publish(this.engine, {
-        _tag: "SandboxStatusChanged",
-        environmentId: this.engine.config.id,
-        timestamp: at,
-        sandboxId: this.id,
-        image: this.pool.image,
-        from,
-        to,
-        spentMillis: at - this.since,
-        sessionId: this.session?.id
-      })
+      publish(
+        this.engine,
+        new SandboxStatusChanged({
+          _tag: "SandboxStatusChanged",
+          environmentId: this.engine.config.id,
+          timestamp: at,
+          sandboxId: this.id,
+          image: this.pool.image,
+          from,
+          to,
+          spentMillis: at - this.since,
+          sessionId: this.session?.id
+        })
+      )
     }
     this.since = at
     if (!this.isInUse) this.engine.settle()
@@ -476,17 +480,20 @@ export class SandboxRuntime {
       this.move("SettingUp", started)
       const told = (timestamp: number, error?: ErrorInfo): void => {
         if (!this.engine.hub.isObserved()) return
-        publish(this.engine, {
-          _tag: "SessionStarted",
-          environmentId: this.engine.config.id,
-          timestamp,
-          sandboxId: this.id,
-          image: this.pool.image,
-          sessionId: id,
-          waitedMillis,
-          durationMillis: timestamp - started,
-          error
-        })
+        publish(
+          this.engine,
+          new SessionStarted({
+            _tag: "SessionStarted",
+            environmentId: this.engine.config.id,
+            timestamp,
+            sandboxId: this.id,
+            image: this.pool.image,
+            sessionId: id,
+            waitedMillis,
+            durationMillis: timestamp - started,
+            error
+          })
+        )
       }
       const begin = (session: SessionRuntime): Effect.Effect<SessionRuntime> => {
         session.open(id)
@@ -908,7 +915,7 @@ export class SessionRuntime {
           this.bodies.add(fiber)
           return span.below(this.span, body)
         })
-        return Effect.flatMap(Effect.forkChild(known, { startImmediately: true }), (fiber) => {
+        return Effect.flatMap(Effect.forkDetach(known, { startImmediately: true }), (fiber) => {
           const done = fiber.pollUnsafe()
           if (done !== undefined) {
             this.bodies.delete(fiber)
@@ -1026,18 +1033,21 @@ export class SessionRuntime {
     if (!engine.hub.isObserved()) return
     const told = this.reason ?? broken[0] ?? (cause === undefined ? teardownError : undefined)
     const error = told === undefined ? (cause === undefined ? undefined : causeInfo(cause)) : errorInfo(told)
-    publish(engine, {
-      _tag: "SessionEnded",
-      environmentId: engine.config.id,
-      timestamp,
-      sandboxId,
-      image: pool.image,
-      sessionId,
-      durationMillis,
-      lifetimeMillis: timestamp - this.startedAt,
-      // The state error of another sandbox does not condemn this one.
-      error: error === undefined ? undefined : { ...error, isStateError: broken.length > 0 && error.isStateError }
-    })
+    publish(
+      engine,
+      new SessionEnded({
+        _tag: "SessionEnded",
+        environmentId: engine.config.id,
+        timestamp,
+        sandboxId,
+        image: pool.image,
+        sessionId,
+        durationMillis,
+        lifetimeMillis: timestamp - this.startedAt,
+        // The state error of another sandbox does not condemn this one.
+        error: error === undefined ? undefined : { ...error, isStateError: broken.length > 0 && error.isStateError }
+      })
+    )
   }
 
   /** Takes down what the session's set-up has put up, also half a set-up (L15). */

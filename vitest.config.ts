@@ -14,6 +14,8 @@ const project = (name: string, root: string, include: string) => ({
     include: [include],
     exclude: [...configDefaults.exclude, onEngine, inBrowser, ...(integration ? [] : ["**/*.integration.test.ts"])],
     sequence: { concurrent: true },
+    // Tests wait more than they compute: two files at the same time also where vitest would run one.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     // A hang, not a slow machine: the tests of a file run at the same time and share two processors.
     testTimeout: 180_000
   }
@@ -21,8 +23,6 @@ const project = (name: string, root: string, include: string) => ({
 
 export default defineConfig({
   test: {
-    // Tests wait more than they compute: two files at the same time also where vitest would run one.
-    maxWorkers: Math.max(2, availableParallelism() - 1),
     projects: [
       ...["core", "testing", "docker-driver", "devtools"].map((name) =>
         project(name, `packages/${name}`, "test/**/*.test.ts")

@@ -270,7 +270,7 @@ describe("EventJournal", () => {
       disk.delay = gate.await
       disk.log.length = 0
       yield* publish([nth(0)])
-      yield* Effect.sleep("5 millis") // it is being written, and the others come
+      while (disk.log.length === 0) yield* Effect.sleep("1 millis") // it is being written, and the others come
       yield* publish(range(1, 400).map(nth))
       yield* gate.open
       yield* journal.flush

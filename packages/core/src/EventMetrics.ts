@@ -177,18 +177,42 @@ class Tally {
   }
 }
 
-/** A series of durations. */
+/** A series of durations. It is looked up in the registry once for a batch of events instead of for each duration. */
 class Times {
   private readonly metric: Metric.Metric<number, unknown>
   private readonly context: Context.Context<never>
+  private readonly touched: Array<Times>
+  private readonly key: string
+  private hooks: Metric.Metric.Hooks<number, unknown> | undefined
 
-  constructor(metric: Metric.Metric<number, unknown>, context: Context.Context<never>) {
+  constructor(metric: Metric.Metric<number, unknown>, context: Context.Context<never>, touched: Array<Times>) {
     this.metric = metric
     this.context = context
+    this.touched = touched
+    // Only a registry tells under which key it has a metric.
+    const registry: Metric.MetricRegistry = new Map()
+    metric.valueUnsafe(Context.add(context, Metric.MetricRegistry, registry))
+    this.key = [...registry.keys()].join()
   }
 
   add(millis: number): void {
-    this.metric.updateUnsafe(millis / 1000, this.context)
+    if (this.hooks === undefined) {
+      this.hooks = this.lookUp()
+      this.touched.push(this)
+    }
+    this.hooks.update(millis / 1000, this.context)
+  }
+
+  flush(): void {
+    this.hooks = undefined
+  }
+
+  private lookUp(): Metric.Metric.Hooks<number, unknown> {
+    const registry = Context.get(this.context, Metric.MetricRegistry)
+    if (!registry.has(this.key)) this.metric.valueUnsafe(this.context) // which puts it there
+    const series = registry.get(this.key)
+    if (series === undefined) throw new Error(`the registry does not know ${this.metric.id} as ${this.key}`)
+    return series.hooks
   }
 }
 
@@ -199,6 +223,7 @@ class Times {
 class Book {
   private readonly context: Context.Context<never>
   private readonly touched: Array<Tally> = []
+  private readonly touchedTimes: Array<Times> = []
 
   constructor(context: Context.Context<never>) {
     this.context = context
@@ -216,12 +241,15 @@ class Book {
 
   times(of: Metric.Histogram<number>, labels: Labels): Times {
     const { description, id } = of
-    return new Times(Metric.histogram(id, { description, boundaries, attributes: all(of, labels) }), this.context)
+    const metric = Metric.histogram(id, { description, boundaries, attributes: all(of, labels) })
+    return new Times(metric, this.context, this.touchedTimes)
   }
 
   flush(): void {
     for (const tally of this.touched) tally.flush(this.context)
+    for (const times of this.touchedTimes) times.flush()
     this.touched.length = 0
+    this.touchedTimes.length = 0
   }
 }
 
@@ -334,10 +362,13 @@ const firstOf = (max: number): ((name: string) => string) => {
   }
 }
 
+/** A sandbox that there is. */
 interface Live {
   readonly place: Place
-  /** Counts the sandboxes that have the same status. */
-  tally: Tally
+  status: SandboxStatus
+  /** The status that it is counted with until the next flush. */
+  counted: SandboxStatus
+  isMoved: boolean
 }
 
 class Recorder {
@@ -350,6 +381,8 @@ class Recorder {
   private lastId: SandboxId | undefined
   private lastLive: Live | undefined
   private readonly lasting = new Map<string, Place>()
+  /** Those that have another status than at the last flush, or had for a while. */
+  private readonly moved: Array<Live> = []
 
   constructor(context: Context.Context<never>) {
     this.book = new Book(context)
@@ -358,6 +391,14 @@ class Recorder {
 
   /** Changes the metrics by what was added. */
   flush(): void {
+    for (const live of this.moved) {
+      live.isMoved = false
+      if (live.status === live.counted) continue
+      live.place.sandboxes(live.counted).add(-1)
+      live.place.sandboxes(live.status).add(1)
+      live.counted = live.status
+    }
+    this.moved.length = 0
     this.book.flush()
   }
 
@@ -444,8 +485,8 @@ class Recorder {
 
   /** The sandboxes and outages that are still there when nothing more will be heard of them. */
   private forget(environment?: EnvironmentId): void {
-    for (const [id, { place }] of this.live) {
-      if (environment === undefined || place.environment === environment) this.setStatus(id, place, undefined)
+    for (const [id, live] of this.live) {
+      if (environment === undefined || live.place.environment === environment) this.vanish(id, live)
     }
     for (const [key, place] of this.lasting) {
       if (environment !== undefined && place.environment !== environment) continue
@@ -460,6 +501,7 @@ class Recorder {
     this.book.flush()
   }
 
+  /** Where a sandbox was is known from the event before, which keeps the gauges right when one was dropped. */
   private move(event: Of<"SandboxStatusChanged">): void {
     const { from, sandboxId, to } = event
     const live = this.liveOf(sandboxId)
@@ -471,8 +513,15 @@ class Recorder {
     if (to === "Offline") {
       place.destroyed.add(1)
       place.ledger.add(-1)
+      if (live !== undefined) this.vanish(sandboxId, live)
+    } else if (live === undefined) {
+      this.appear(sandboxId, place, to)
+    } else {
+      live.status = to
+      if (live.isMoved) return
+      live.isMoved = true
+      this.moved.push(live)
     }
-    this.setStatus(sandboxId, place, to === "Offline" ? undefined : to)
   }
 
   /** Several events of one sandbox often come one after the other. */
@@ -484,23 +533,19 @@ class Recorder {
     return this.lastLive
   }
 
-  /** Where a sandbox was is known from the event before, which keeps the gauges right when one was dropped. */
-  private setStatus(id: SandboxId, place: Place, status: SandboxStatus | undefined): void {
-    const live = this.liveOf(id)
-    live?.tally.add(-1)
-    const tally = status === undefined ? undefined : place.sandboxes(status)
-    tally?.add(1)
-    if (live === undefined && tally !== undefined) {
-      this.lastLive = { place, tally }
-      this.live.set(id, this.lastLive)
-      place.ledger.add(-1)
-    } else if (live !== undefined && tally === undefined) {
-      this.lastLive = undefined
-      this.live.delete(id)
-      place.ledger.add(1)
-    } else if (live !== undefined && tally !== undefined) {
-      live.tally = tally
-    }
+  private appear(id: SandboxId, place: Place, status: SandboxStatus): void {
+    this.lastLive = { place, status, counted: status, isMoved: false }
+    this.live.set(id, this.lastLive)
+    place.sandboxes(status).add(1)
+    place.ledger.add(-1)
+  }
+
+  private vanish(id: SandboxId, live: Live): void {
+    live.place.sandboxes(live.counted).add(-1)
+    live.place.ledger.add(1)
+    live.status = live.counted // nothing is left to be counted
+    this.live.delete(id)
+    if (id === this.lastId) this.lastLive = undefined
   }
 
   private outage(image: string, place: Place, lasts: boolean): void {

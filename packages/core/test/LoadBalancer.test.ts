@@ -126,6 +126,25 @@ for (const balancer of balancers) {
   )
 }
 
+for (const balancer of [LoadBalancer.roundRobin, LoadBalancer.mostRecent]) {
+  it.effect(
+    `P6 looking through the ready ones passes over none when some are removed meanwhile (${balancer.name})`,
+    () =>
+      Effect.gen(function* () {
+        const { items, set } = yield* filled(balancer, 6)
+        const seen: Array<number> = []
+        for (const item of set) {
+          seen.push(item.n)
+          const later = items[4]
+          // The one that is looked at, and one that is still to come.
+          if (item.n === 1) set.remove(item)
+          if (item.n === 2 && later !== undefined) set.remove(later)
+        }
+        assert.deepStrictEqual(seen, [0, 1, 2, 3, 5])
+      })
+  )
+}
+
 const here = Effect.map(Sandbox, ({ slot }) => slot)
 
 const served = (loadBalancer: LoadBalancer.LoadBalancer | undefined, sessions: number) =>

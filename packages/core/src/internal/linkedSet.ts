@@ -70,7 +70,10 @@ export const linkedSet = <A extends object>(from: "oldest" | "newest" = "oldest"
       return entry.item
     },
     *[Symbol.iterator]() {
-      for (let entry = oldest; entry !== undefined; entry = entry.next) yield entry.item
+      // What is taken out meanwhile does not lead on to the others.
+      const all: Array<Entry<A>> = []
+      for (let entry = oldest; entry !== undefined; entry = entry.next) all.push(entry)
+      for (const entry of all) if (entry.isIn) yield entry.item
     }
   }
 }

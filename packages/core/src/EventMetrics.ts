@@ -150,14 +150,19 @@ const interruptions: ReadonlySet<string> = new Set(["Interrupted", "EnvironmentC
 
 type Labels = { readonly [label: string]: string | undefined }
 
+/** What has been added to since the last flush. */
+interface Touched {
+  readonly flush: (context: Context.Context<never>) => void
+}
+
 /** What a metric is to be changed by, until a whole batch of events was looked at: one update instead of hundreds. */
 class Tally {
   private readonly metric: Metric.Metric<number, unknown>
-  private readonly touched: Array<Tally>
+  private readonly touched: Array<Touched>
   private by = 0
   private isTouched = false
 
-  constructor(metric: Metric.Metric<number, unknown>, touched: Array<Tally>) {
+  constructor(metric: Metric.Metric<number, unknown>, touched: Array<Touched>) {
     this.metric = metric
     this.touched = touched
   }
@@ -181,11 +186,11 @@ class Tally {
 class Times {
   private readonly metric: Metric.Metric<number, unknown>
   private readonly context: Context.Context<never>
-  private readonly touched: Array<Times>
+  private readonly touched: Array<Touched>
   private readonly key: string
   private hooks: Metric.Metric.Hooks<number, unknown> | undefined
 
-  constructor(metric: Metric.Metric<number, unknown>, context: Context.Context<never>, touched: Array<Times>) {
+  constructor(metric: Metric.Metric<number, unknown>, context: Context.Context<never>, touched: Array<Touched>) {
     this.metric = metric
     this.context = context
     this.touched = touched
@@ -222,8 +227,7 @@ class Times {
  */
 class Book {
   private readonly context: Context.Context<never>
-  private readonly touched: Array<Tally> = []
-  private readonly touchedTimes: Array<Times> = []
+  private readonly touched: Array<Touched> = []
 
   constructor(context: Context.Context<never>) {
     this.context = context
@@ -242,14 +246,12 @@ class Book {
   times(of: Metric.Histogram<number>, labels: Labels): Times {
     const { description, id } = of
     const metric = Metric.histogram(id, { description, boundaries, attributes: all(of, labels) })
-    return new Times(metric, this.context, this.touchedTimes)
+    return new Times(metric, this.context, this.touched)
   }
 
   flush(): void {
-    for (const tally of this.touched) tally.flush(this.context)
-    for (const times of this.touchedTimes) times.flush()
+    for (const touched of this.touched) touched.flush(this.context)
     this.touched.length = 0
-    this.touchedTimes.length = 0
   }
 }
 

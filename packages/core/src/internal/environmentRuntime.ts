@@ -606,7 +606,6 @@ export class EnvironmentRuntime implements Engine {
   }
 }
 
-/** Makes and starts an environment; closing the scope shuts it down. */
 /**
  * What an environment's layer was given, without what tells where it was made: sessions and features have spans and
  * annotations of logs of their own, which these would hide.
@@ -632,6 +631,7 @@ const makeBackground = Effect.gen(function* () {
   }
 })
 
+/** Makes and starts an environment; closing the scope shuts it down. */
 export const make = Effect.fnUntraced(function* (config: Resolved) {
   const driver = yield* SandboxDriver
   const services = withoutPlace(yield* Effect.context<never>())

@@ -28,7 +28,7 @@ export const CurrentSubscriber = Context.Reference<Subscriber | undefined>(
 export const defaultCapacity = 65_536
 
 /** As many taken events as are handled without waiting for more. */
-const enough = 8192
+const enough = 4096
 
 /** A subscriber with fibers of its own, until it is closed. */
 class Worker implements Subscriber {

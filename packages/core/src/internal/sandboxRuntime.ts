@@ -915,6 +915,7 @@ export class SessionRuntime {
           this.bodies.add(fiber)
           return span.below(this.span, body)
         })
+        // No child, although it ends here in any case: a caller with many sessions would keep a set of them (0020).
         return Effect.flatMap(Effect.forkDetach(known, { startImmediately: true }), (fiber) => {
           const done = fiber.pollUnsafe()
           if (done !== undefined) {

@@ -38,7 +38,6 @@ import type { EventFilter } from "./EventFilter.ts"
 import { Notebook } from "./internal/eventNotes.ts"
 import * as LineReader from "./internal/lineReader.ts"
 import * as LineStore from "./internal/lineStore.ts"
-import * as LineThread from "./internal/lineThread.ts"
 import * as Recorder from "./internal/recorder.ts"
 import type { JournalError } from "./JournalError.ts"
 import type { JournalWriter } from "./JournalWriter.ts"
@@ -97,7 +96,6 @@ const make = Effect.fnUntraced(function* (options: Options) {
     keepsUnsynced: sync === "always",
     syncs: sync !== "never"
   })
-  const lines = yield* LineThread.make()
   return yield* Recorder.record(store, {
     name: `EventJournal ${file}`,
     options,
@@ -110,7 +108,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
         },
         handleTaken: Effect.gen(function* () {
           for (const notes of notebook.takeAll()) {
-            yield* write(notes.count, yield* lines(notes))
+            yield* write(notes.count, notes)
             notebook.giveBack(notes)
           }
         })

@@ -4,7 +4,8 @@ import { SimDriver } from "@effect-sandbox/testing"
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Array, Effect, Fiber, FileSystem, Latch, Logger, Stream } from "effect"
-import { assertSame, Disk, diskLayer, nth, numberOf, open, range, temporary } from "./support/journals.ts"
+import { openSync, readFileSync } from "node:fs"
+import { assertSame, Disk, diskLayer, nth, numberOf, open, range, temporary, withBetween } from "./support/journals.ts"
 
 const live = NodeServices.layer
 
@@ -70,6 +71,85 @@ describe("EventJournal", () => {
       yield* written({ file, maxBytes: 1_000 }, range(10, 20).map(nth))
       assertSame(yield* numbersIn(file), range(0, 20))
     }).pipe(Effect.provide(live))
+  )
+
+  /**
+   * Writes bursts that are worth a thread: so many at most until it is seen to write one, and then twenty; how many
+   * writes of those went through Effect's files.
+   */
+  const writtenInBursts = (
+    options: EventJournal.Options,
+    atMost: number,
+    descriptorOf: (real: number, path: string) => number | undefined
+  ) =>
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      let writes = 0
+      const spied = FileSystem.FileSystem.of({
+        ...fs,
+        open: (path, flag) =>
+          Effect.map(fs.open(path, flag), (file) => {
+            const fd = descriptorOf("fd" in file ? Number(file.fd) : Number.NaN, path)
+            return withBetween(file, {
+              ...(fd === undefined ? {} : { fd }),
+              writeAll: (buffer) => {
+                writes++
+                return file.writeAll(buffer)
+              }
+            })
+          })
+      })
+      const { close, journal, publish } = yield* openJournal(options).pipe(
+        Effect.provideService(FileSystem.FileSystem, spied)
+      )
+      let next = 0
+      const burst = Effect.suspend(() => {
+        next += 1000
+        return Effect.andThen(publish(range(next - 1000, next).map(nth)), journal.flush)
+      })
+      for (let before = -1; before !== writes && next < 1000 * atMost;) {
+        yield* Effect.sleep("10 millis")
+        before = writes
+        yield* burst
+      }
+      writes = 0
+      for (let n = 0; n < 20; n++) yield* burst
+      yield* close
+      assertSame(yield* numbersIn(options.file), range(0, next))
+      return writes
+    })
+
+  it.live("lets the thread that makes lines write them, across rotations", () =>
+    Effect.gen(function* () {
+      const directory = yield* temporary
+      const fs = yield* FileSystem.FileSystem
+      const file = `${directory}/events.jsonl`
+      const writes = yield* writtenInBursts({ file, maxBytes: 1_000_000 }, 1000, (real) => real)
+      const files = (yield* fs.readDirectory(directory)).length
+      assert.isAtLeast(files, 4)
+      assert.isAtMost(writes, 10, "only what ends a file and begins the next")
+    }).pipe(Effect.scoped, Effect.provide(live))
+  )
+
+  it.live(
+    "keeps to the file system when that has something between, or a descriptor that is none or cannot be written",
+    () =>
+      Effect.gen(function* () {
+        const directory = yield* temporary
+        const other = openSync(`${directory}/other`, "w+")
+        const descriptors = [
+          () => undefined,
+          () => other, // opened by Node, but another file
+          () => 1_000_000,
+          (_: number, path: string) => openSync(path, "r")
+        ]
+        for (const [index, descriptorOf] of descriptors.entries()) {
+          const file = `${directory}/events${index}.jsonl`
+          const writes = yield* writtenInBursts({ file, sync: "never" }, 20, descriptorOf)
+          assert.strictEqual(writes, 20, `descriptor ${index}`)
+        }
+        assert.strictEqual(readFileSync(`${directory}/other`).length, 0)
+      }).pipe(Effect.scoped, Effect.provide(live))
   )
 
   it.live("follows a live file across rotations", () =>

@@ -35,7 +35,7 @@ const killed = (kind: string, file: string, first: number, afterMillis: number) 
     return acknowledged
   }).pipe(Effect.scoped)
 
-describe.each(["EventJournal", "SqliteJournal"] as const)("%s", (kind) => {
+describe.each(["EventJournal", "EventJournal in bursts", "SqliteJournal"] as const)("%s", (kind) => {
   it.live(`loses nothing acknowledged in ${kills} kills`, () =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
@@ -67,7 +67,7 @@ describe.each(["EventJournal", "SqliteJournal"] as const)("%s", (kind) => {
       assert.isAbove(next, kills)
       // A writer that lives goes on after all that.
       const writer =
-        kind === "EventJournal"
+        kind !== "SqliteJournal"
           ? open(EventJournal.EventJournal, EventJournal.layer({ file }))
           : open(SqliteJournal.SqliteJournal, SqliteJournal.layer({ file }))
       const { close, publish } = yield* writer

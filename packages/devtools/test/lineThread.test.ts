@@ -4,7 +4,8 @@ import { NodeServices } from "@effect/platform-node"
 import { stringify } from "../src/internal/eventLines.ts"
 import { Notebook } from "../src/internal/eventNotes.ts"
 import * as LineThread from "../src/internal/lineThread.ts"
-import { nth, range } from "./support/journals.ts"
+import { closeSync, openSync, readFileSync } from "node:fs"
+import { nth, range, temporary } from "./support/journals.ts"
 
 const notesOf = (from: number, count: number) => {
   const notebook = new Notebook(count)
@@ -13,8 +14,8 @@ const notesOf = (from: number, count: number) => {
   return Effect.fromNullishOr(notes)
 }
 
-const parsed = (lines: string | Uint8Array): ReadonlyArray<unknown> =>
-  (typeof lines === "string" ? lines : new TextDecoder().decode(lines.slice()))
+const parsed = (lines: string | Uint8Array | number): ReadonlyArray<unknown> =>
+  (typeof lines === "object" ? new TextDecoder().decode(lines.slice()) : String(lines))
     .trimEnd()
     .split("\n")
     .map((line) => JSON.parse(line) as unknown)
@@ -43,6 +44,45 @@ describe("LineThread", () => {
       assert.isString(few)
       assert.deepStrictEqual(parsed(few), expected(0, 3))
     }).pipe(Effect.scoped)
+  )
+
+  it.live("writes them in the thread to where they belong, and gives those back that it cannot write", () =>
+    Effect.gen(function* () {
+      const directory = yield* temporary
+      const descriptorOf = (name: string, flags: string) =>
+        Effect.acquireRelease(
+          Effect.sync(() => openSync(`${directory}/${name}`, flags)),
+          (opened) => Effect.sync(() => closeSync(opened))
+        )
+      const lines = yield* LineThread.make()
+      yield* untilThread(lines)
+      const descriptor = yield* descriptorOf("lines", "w+")
+      const ends = [100]
+      for (const [index, count] of [512, 20_000, 1000].entries()) {
+        const position = ends[index] ?? 0
+        const length = yield* lines(yield* notesOf(index * 100_000, count), { descriptor, position, room: Infinity })
+        assert.isNumber(length)
+        ends.push(position + Number(length))
+      }
+      const bytes = readFileSync(`${directory}/lines`)
+      assert.strictEqual(bytes.length, ends[3])
+      assert.deepStrictEqual(parsed(bytes.subarray(100, ends[1])), expected(0, 512))
+      assert.deepStrictEqual(parsed(bytes.subarray(ends[1], ends[2])), expected(100_000, 20_000))
+      assert.deepStrictEqual(parsed(bytes.subarray(ends[2], ends[3])), expected(200_000, 1000))
+
+      const notes = yield* notesOf(0, 600)
+      const needed = (yield* lines(notes, { descriptor, position: 0, room: Infinity })) as number
+      assert.strictEqual(yield* lines(notes, { descriptor, position: 0, room: needed }), needed)
+      const readOnly = yield* descriptorOf("lines", "r")
+      for (const target of [
+        { descriptor, position: bytes.length, room: needed - 1 },
+        { descriptor: readOnly, position: bytes.length, room: Infinity },
+        { descriptor: 1_000_000, position: bytes.length, room: Infinity }
+      ]) {
+        assert.deepStrictEqual(parsed(yield* lines(notes, target)), expected(0, 600))
+      }
+      assert.strictEqual(readFileSync(`${directory}/lines`).length, bytes.length, "nothing of them was written")
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer))
   )
 
   it.live("makes lines without a thread where none can be had, or when it has ended, and loses nothing", () =>

@@ -9,8 +9,11 @@ import type { PlatformError } from "effect/PlatformError"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type { JournalError } from "../JournalError.ts"
+import { descriptorOf } from "./descriptor.ts"
 import { parse } from "./eventLines.ts"
 import { numbered, numbers, readFully, split, unavailable } from "./journalFiles.ts"
+import * as LineThread from "./lineThread.ts"
+import type { Notes } from "./noteLines.ts"
 import type { Store } from "./recorder.ts"
 
 export interface Settings {
@@ -36,6 +39,8 @@ const maxScratch = 4 * 1024 * 1024
 
 const newline = 0x0a
 
+const nothing = new Uint8Array(0)
+
 /** Opens, and repairs what a crash may have left. The scope closes the file. */
 export const open = Effect.fnUntraced(function* (settings: Settings) {
   const fs = yield* FileSystem.FileSystem
@@ -43,7 +48,7 @@ export const open = Effect.fnUntraced(function* (settings: Settings) {
   const { directory } = split(path)
   const encoder = new TextEncoder()
   /** New memory costs more than what is done with it. Whatever is kept beyond the write has memory of its own. */
-  let scratch = new Uint8Array(0)
+  let scratch: Uint8Array = nothing
   const bytesOf = (lines: string | Uint8Array): Uint8Array => {
     if (typeof lines !== "string") return settings.keepsUnsynced ? lines.slice() : lines
     const most = lines.length * 3 // bytes per UTF-16 unit
@@ -52,6 +57,8 @@ export const open = Effect.fnUntraced(function* (settings: Settings) {
     return scratch.subarray(0, encoder.encodeInto(lines, scratch).written)
   }
   let current: Open | undefined
+  /** By which the thread that makes lines can write to the file. None where lines are kept beyond the write. */
+  let descriptor: number | undefined
   /** Where good data ends. */
   let end = 0
   /** Up to where a sync has succeeded; beyond is what `unsynced` holds. */
@@ -65,6 +72,7 @@ export const open = Effect.fnUntraced(function* (settings: Settings) {
   const close = Effect.suspend(() => {
     const closing = current
     current = undefined
+    descriptor = undefined
     // A file system may say at the end that something went wrong; whatever matters was synced before.
     return closing === undefined ? Effect.void : Effect.ignoreCause(Scope.close(closing.scope, Exit.void))
   })
@@ -86,7 +94,9 @@ export const open = Effect.fnUntraced(function* (settings: Settings) {
     )
     current = { file, scope }
     if (!exists && settings.syncs) yield* syncDirectory
-    return { exists, file }
+    const info = yield* file.stat
+    if (!settings.keepsUnsynced) descriptor = yield* descriptorOf(file, info)
+    return { exists, file, size: Number(info.size) }
   })
 
   /** A new name in a directory is on the disk once the directory is; not every system can do that, and none need. */
@@ -109,8 +119,7 @@ export const open = Effect.fnUntraced(function* (settings: Settings) {
   /** The file, ready to be written to at the end of good data. */
   const ready = Effect.gen(function* () {
     if (current !== undefined) return current.file
-    const { exists, file } = yield* openFile
-    const size = Number((yield* file.stat).size)
+    const { exists, file, size } = yield* openFile
     const from = settings.keepsUnsynced ? syncedEnd : end
     if (!exists || size < from) {
       // Somebody took the file away. What was in it is not ours to write again.
@@ -189,11 +198,12 @@ export const open = Effect.fnUntraced(function* (settings: Settings) {
     })
 
   yield* Effect.addFinalizer(() => close)
+  const makeLines = yield* LineThread.make() // which ends before the file is closed
   yield* attempt(
     "open",
     Effect.gen(function* () {
-      const { file } = yield* openFile
-      yield* repair(file, Number((yield* file.stat).size))
+      const { file, size } = yield* openFile
+      yield* repair(file, size)
       known = [...(yield* numbers(fs, path))]
     })
   )
@@ -211,16 +221,26 @@ export const open = Effect.fnUntraced(function* (settings: Settings) {
     return count
   })
 
+  /** Lines of notes, but for those that the thread has written. */
+  const unwritten = Effect.fnUntraced(function* (notes: Notes) {
+    yield* ready
+    const target = descriptor === undefined ? undefined : { descriptor, position: end, room: settings.maxBytes - end }
+    const made = yield* makeLines(notes, target)
+    if (typeof made !== "number") return bytesOf(made)
+    end += made
+    return nothing
+  })
+
   return {
-    append: (lines) => {
+    append: (notes) => {
       let rest: Uint8Array | undefined
       return Effect.gen(function* () {
-        rest ??= bytesOf(lines)
+        rest ??= yield* attempt("write", unwritten(notes))
         while (rest.length > 0) rest = rest.subarray(yield* attempt("write", step(rest)))
       })
     },
     sync: Effect.as(attempt("sync", Effect.flatMap(ready, sync)), true)
-  } satisfies Store<string | Uint8Array>
+  } satisfies Store<Notes>
 })
 
 /** How many bytes of whole lines fit into so many bytes. */

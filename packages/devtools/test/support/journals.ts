@@ -76,6 +76,23 @@ export class Disk extends Context.Service<
   }
 >()("test/Disk") {}
 
+/** A file with something between itself and whoever uses it. */
+export const withBetween = (
+  file: FileSystem.File,
+  between: Partial<FileSystem.File> & { readonly fd?: number | undefined }
+): FileSystem.File => ({
+  [FileSystem.FileTypeId]: FileSystem.FileTypeId,
+  stat: file.stat,
+  sync: file.sync,
+  seek: (offset, from) => file.seek(offset, from),
+  read: (buffer, options) => file.read(buffer, options),
+  readAlloc: (size, options) => file.readAlloc(size, options),
+  truncate: (length) => file.truncate(length),
+  write: (buffer) => file.write(buffer),
+  writeAll: (buffer) => file.writeAll(buffer),
+  ...between
+})
+
 const full = PlatformError.systemError({
   _tag: "Unknown",
   module: "FileSystem",
@@ -88,31 +105,25 @@ export const diskLayer: Layer.Layer<Disk | FileSystem.FileSystem> = Layer.effect
   Effect.gen(function* () {
     const fs = yield* FileSystem.FileSystem
     const disk = Disk.of({ room: Infinity, isBroken: false, isHanging: false, delay: Effect.void, log: [] })
-    const around = (file: FileSystem.File): FileSystem.File => ({
-      [FileSystem.FileTypeId]: FileSystem.FileTypeId,
-      stat: file.stat,
-      seek: (offset, from) => file.seek(offset, from),
-      read: (buffer, options) => file.read(buffer, options),
-      readAlloc: (size, options) => file.readAlloc(size, options),
-      truncate: (length) => file.truncate(length),
-      write: (buffer) => file.write(buffer),
-      sync: Effect.suspend(() => {
-        disk.log.push("sync")
-        return disk.isHanging ? Effect.never : disk.isBroken ? Effect.fail(full) : file.sync
-      }),
-      writeAll: (buffer) =>
-        Effect.suspend(() => {
-          disk.log.push(`write ${buffer.length}`)
-          const fits = Math.min(buffer.length, disk.room)
-          disk.room -= fits
-          return Effect.andThen(
-            disk.delay,
-            fits === buffer.length
-              ? file.writeAll(buffer)
-              : Effect.andThen(file.writeAll(buffer.subarray(0, fits)), Effect.fail(full))
-          )
-        })
-    })
+    const around = (file: FileSystem.File): FileSystem.File =>
+      withBetween(file, {
+        sync: Effect.suspend(() => {
+          disk.log.push("sync")
+          return disk.isHanging ? Effect.never : disk.isBroken ? Effect.fail(full) : file.sync
+        }),
+        writeAll: (buffer) =>
+          Effect.suspend(() => {
+            disk.log.push(`write ${buffer.length}`)
+            const fits = Math.min(buffer.length, disk.room)
+            disk.room -= fits
+            return Effect.andThen(
+              disk.delay,
+              fits === buffer.length
+                ? file.writeAll(buffer)
+                : Effect.andThen(file.writeAll(buffer.subarray(0, fits)), Effect.fail(full))
+            )
+          })
+      })
     return Context.make(Disk, disk).pipe(
       Context.add(FileSystem.FileSystem, {
         ...fs,

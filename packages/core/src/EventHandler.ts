@@ -80,7 +80,7 @@ export type Options = Settings &
          * throws is logged and counted.
          */
         readonly takeAll: (events: ReadonlyArray<SandboxEvent>) => void
-        /** Run once for all events that were taken since: when no more come, or some thousands have. */
+        /** Run once for all events that were taken since: when no more come, or thousands have. */
         readonly handleTaken: Effect.Effect<unknown, unknown>
       }
   )

@@ -118,7 +118,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
 })
 
 /** How many events are written together at most: more than come together when nothing holds them up. */
-const notesSize = 8192
+const notesSize = 32_768
 
 export interface ReadOptions {
   /** Only events that pass. Default: all. */

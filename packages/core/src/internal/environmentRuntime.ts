@@ -35,6 +35,7 @@ import { causeInfo, closedError, emit, type Engine, errorInfo, hasEnded, now, pr
 import { type HostPart, ImagePool } from "./imagePool.ts"
 import { PassingMap } from "./passingMap.ts"
 import type { SandboxRuntime, SessionRuntime } from "./sandboxRuntime.ts"
+import { randomSessionId } from "./sessionId.ts"
 import * as span from "./span.ts"
 
 /** How long shutdown waits for handlers; their layers wait once more when they close. */
@@ -70,7 +71,7 @@ export class EnvironmentRuntime implements Engine {
   destroyed = 0
   leaked = 0
   private readonly startedAt: number
-  private readonly random: { nextDoubleUnsafe(): number }
+  private readonly random: Random.Random
   private readonly housekeepIntervals: ReadonlyMap<FeatureId, number>
   private readonly hosts: Array<Host> = []
   /** Whether its start was told and how that ended was not. */
@@ -89,7 +90,7 @@ export class EnvironmentRuntime implements Engine {
     readonly path: Path.Path
     readonly services: Context.Context<never>
     readonly background: Engine["background"]
-    readonly random: { nextDoubleUnsafe(): number }
+    readonly random: Random.Random
   }) {
     this.config = options.config
     this.driver = options.driver
@@ -248,15 +249,6 @@ export class EnvironmentRuntime implements Engine {
       : inapplicable(first, undefined)
   }
 
-  private newSessionId(): SessionId {
-    // 104 bits: a million of them collide with a probability of 1 in 10¹⁹. Small integers are quick to print.
-    const digits = () =>
-      Math.floor(this.random.nextDoubleUnsafe() * 0x400_0000)
-        .toString(36)
-        .padStart(6, "0")
-    return SessionId.make(`session-${digits()}${digits()}${digits()}${digits()}`)
-  }
-
   /** A running session. Must be called in an uninterruptible region; only what `restore` wraps may be interrupted. */
   openSession(
     options: {
@@ -271,7 +263,7 @@ export class EnvironmentRuntime implements Engine {
       const image = this.imageFor(options.image, options.features ?? [])
       if (typeof image !== "string") return Effect.fail(image)
       const given = options.id === undefined || options.id === "" ? undefined : SessionId.make(options.id)
-      if (given === undefined) return this.openOn(image, this.newSessionId(), restore)
+      if (given === undefined) return this.openOn(image, randomSessionId(this.random), restore)
       if (this.sessions.has(given) || this.reserved.has(given)) {
         return Effect.fail(new DuplicateSessionError({ environmentId: this.config.id, sessionId: given }))
       }
@@ -340,7 +332,7 @@ export class EnvironmentRuntime implements Engine {
     return Effect.uninterruptibleMask((restore) => {
       if (this.status !== "Online") return Effect.fail(closedError(this))
       const scope = Scope.makeUnsafe()
-      const sessionId = this.newSessionId()
+      const sessionId = randomSessionId(this.random)
       const session = this.hosts.find((one) => one.feature.id === featureId)?.active?.session
       const setUp: Effect.Effect<Context.Context<never>, unknown> = session === undefined
         ? Effect.succeed(Context.empty())

@@ -28,7 +28,7 @@ export const CurrentSubscriber = Context.Reference<Subscriber | undefined>(
 export const defaultCapacity = 65_536
 
 /** As many taken events as are handled without waiting for more. */
-const enough = 4096
+const enough = 16_384
 
 /** A subscriber with fibers of its own, until it is closed. */
 class Worker implements Subscriber {
@@ -60,7 +60,9 @@ class Worker implements Subscriber {
       return
     }
     this.#pending++
-    if (this.#kept.push(event) > 1) return // the first has rung
+    const kept = this.#kept
+    kept[kept.length] = event // V8 leaves a `push` here to a call
+    if (kept.length > 1) return // the first has rung
     if (this.#pending === 1) this.#idle.closeUnsafe()
     this.#events.ring()
   }

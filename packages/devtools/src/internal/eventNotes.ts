@@ -7,9 +7,7 @@
 import type * as SandboxEvent from "@effect-sandbox/core/SandboxEvent"
 import { all as statuses, type SandboxStatus } from "@effect-sandbox/core/SandboxStatus"
 import { stringify } from "./eventLines.ts"
-import { kinds, noText, type Notes, textHeader } from "./noteLines.ts"
-
-type Frequent = SandboxEvent.Of<"SandboxStatusChanged" | "SessionStarted" | "SessionEnded" | "SandboxActivity">
+import { follows, hasSession, kinds, lastFollows, lastShift, noText, type Notes, textHeader } from "./noteLines.ts"
 
 /** What the events of one sandbox have in common. */
 interface Subject {
@@ -58,6 +56,10 @@ export class Notebook {
   private end = 0
   private texts: Notes["texts"]
   private textsEnd = textHeader // nothing is where `noText` is
+  // What the last event had, on this page.
+  private lastSubjectAt = noText
+  private lastSessionAt = noText
+  private lastTime = 0
   private readonly nameAt = new Map<string, number>()
   private readonly moveAt = new Int32Array(statuses.length ** 2)
 
@@ -75,9 +77,7 @@ export class Notebook {
   add(event: SandboxEvent.SandboxEvent): void {
     if (this.count === 0) this.since = Math.floor(event.timestamp)
     if (!this.addParts(event)) {
-      const at = this.write(stringify(event))
-      this.numbers[this.end++] = kinds.whole
-      this.numbers[this.end++] = at
+      this.end = this.addLast(this.end, kinds.whole, this.write(stringify(event)), this.end + 1)
     }
     if (++this.count === this.size) this.turnPage()
   }
@@ -105,49 +105,101 @@ export class Notebook {
     this.count = 0
     this.end = 0
     this.textsEnd = textHeader
+    this.lastSubjectAt = noText
+    this.lastSessionAt = noText
+    this.lastTime = 0
     this.nameAt.clear()
     this.moveAt.fill(noText)
   }
 
+  /** Reads events case by case, since reading the same field of several kinds at one place takes longer. */
   private addParts(event: SandboxEvent.SandboxEvent): boolean {
-    if (event.trace !== undefined) return false
     switch (event._tag) {
-      case "SandboxStatusChanged":
-        return this.addNumbers(kinds.statusChanged, event, event.spentMillis, this.moveOf(event.from, event.to))
-      case "SessionStarted":
-        if (event.error !== undefined) return false
-        return this.addNumbers(kinds.sessionStarted, event, event.waitedMillis, event.durationMillis)
-      case "SessionEnded":
-        if (event.error !== undefined) return false
-        return this.addNumbers(kinds.sessionEnded, event, event.lifetimeMillis, event.durationMillis)
-      case "SandboxActivity":
-        if (event.error !== undefined) return false
-        return this.addNumbers(kinds.activity, event, event.durationMillis, this.nameOf(event.name))
+      case "SandboxStatusChanged": {
+        if (event.trace !== undefined) return false
+        const { environmentId, image, sandboxId, sessionId, spentMillis, timestamp } = event
+        const subject = this.subjectOf(environmentId, sandboxId, image)
+        return this.addNumbers(
+          kinds.statusChanged,
+          subject,
+          sessionId,
+          timestamp,
+          spentMillis,
+          this.moveOf(event.from, event.to)
+        )
+      }
+      case "SessionStarted": {
+        if (event.trace !== undefined || event.error !== undefined) return false
+        const { durationMillis, environmentId, image, sandboxId, sessionId, timestamp, waitedMillis } = event
+        const subject = this.subjectOf(environmentId, sandboxId, image)
+        return this.addNumbers(kinds.sessionStarted, subject, sessionId, timestamp, waitedMillis, durationMillis)
+      }
+      case "SessionEnded": {
+        if (event.trace !== undefined || event.error !== undefined) return false
+        const { durationMillis, environmentId, image, lifetimeMillis, sandboxId, sessionId, timestamp } = event
+        const subject = this.subjectOf(environmentId, sandboxId, image)
+        return this.addNumbers(kinds.sessionEnded, subject, sessionId, timestamp, lifetimeMillis, durationMillis)
+      }
+      case "SandboxActivity": {
+        if (event.trace !== undefined || event.error !== undefined) return false
+        const { durationMillis, environmentId, image, name, sandboxId, sessionId, timestamp } = event
+        const subject = this.subjectOf(environmentId, sandboxId, image)
+        return this.addNumbers(kinds.activity, subject, sessionId, timestamp, durationMillis, this.nameOf(name))
+      }
       default:
         return false
     }
   }
 
   /** Unless one of them is too large for that, or no whole number. */
-  private addNumbers(kind: number, event: Frequent, first: number, second: number): boolean {
-    const time = event.timestamp - this.since
-    if (this.since + time !== event.timestamp) return false // too small a fraction
+  private addNumbers(
+    kind: number,
+    subject: Subject,
+    sessionId: string | undefined,
+    timestamp: number,
+    first: number,
+    second: number
+  ): boolean {
+    const time = timestamp - this.since
+    if (this.since + time !== timestamp) return false // too small a fraction
     if (time !== (time | 0) || first !== (first | 0) || second !== (second | 0)) return false
-    const subject = this.subjectOf(event)
-    const session = event.sessionId === undefined ? noText : this.sessionOf(subject, event.sessionId)
-    const { end, numbers } = this
-    numbers[end] = kind
-    numbers[end + 1] = subject.at
-    numbers[end + 2] = session
-    numbers[end + 3] = time
-    numbers[end + 4] = first
-    numbers[end + 5] = second
-    this.end = end + width
+    const { end: start, numbers } = this
+    let head = kind
+    let end = start + 1
+    if (subject.at !== this.lastSubjectAt) {
+      head |= follows.subject
+      numbers[end++] = this.lastSubjectAt = subject.at
+    }
+    if (sessionId !== undefined) {
+      head |= hasSession
+      const session = this.sessionOf(subject, sessionId)
+      if (session !== this.lastSessionAt) {
+        head |= follows.session
+        numbers[end++] = this.lastSessionAt = session
+      }
+    }
+    if (time !== this.lastTime) {
+      head |= follows.time
+      numbers[end++] = this.lastTime = time
+    }
+    if (first !== 0) {
+      head |= follows.first
+      numbers[end++] = first
+    }
+    this.end = this.addLast(start, head, second, end)
     return true
   }
 
-  private subjectOf(event: Frequent): Subject {
-    const { environmentId, image, sandboxId } = event
+  /** Writes the first number, and what does not fit into it as the last one; where the next event begins. */
+  private addLast(start: number, head: number, last: number, end: number): number {
+    const fits = last >= 0 && last < lastFollows
+    this.numbers[start] = head | ((fits ? last : lastFollows) << lastShift)
+    if (fits) return end
+    this.numbers[end] = last
+    return end + 1
+  }
+
+  private subjectOf(environmentId: string, sandboxId: string, image: string): Subject {
     let subject = sandboxId === this.lastSandboxId ? this.lastSubject : this.subjects.get(sandboxId)
     if (subject === undefined || subject.environmentId !== environmentId || subject.image !== image) {
       if (this.subjects.size >= maxSubjects) this.subjects.clear()

@@ -2,7 +2,7 @@
 import { Buffer } from "node:buffer"
 import { writeSync } from "node:fs"
 import { parentPort } from "node:worker_threads"
-import { linesOf, type Notes } from "./noteLines.ts"
+import { type Notes, textsOf } from "./noteLines.ts"
 
 /** Where in an open file lines are to be written. */
 export interface Target {
@@ -30,11 +30,20 @@ export interface Reply {
 const bytesPerUnit = 3
 
 const make = ({ memory, notes, target }: Request): Reply => {
-  const lines = linesOf(notes)
-  const fits = lines.length * bytesPerUnit <= memory.byteLength || Buffer.byteLength(lines) <= memory.byteLength
-  const made = fits ? memory : new SharedArrayBuffer(Buffer.byteLength(lines) * 2)
-  const length = Buffer.from(made).write(lines)
-  return { memory: made, length, isWritten: target !== undefined && write(target, new Uint8Array(made, 0, length)) }
+  let made = memory
+  let bytes = Buffer.from(made)
+  let length = 0
+  for (const text of textsOf(notes)) {
+    const needed = length + text.length * bytesPerUnit
+    if (needed > bytes.length) {
+      made = new SharedArrayBuffer(2 * needed)
+      const before = bytes
+      bytes = Buffer.from(made)
+      before.copy(bytes, 0, 0, length)
+    }
+    length += bytes.write(text, length)
+  }
+  return { memory: made, length, isWritten: target !== undefined && write(target, bytes.subarray(0, length)) }
 }
 
 /** Whether it could. Whoever asked tries again when not, and learns why. */

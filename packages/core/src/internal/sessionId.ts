@@ -18,7 +18,7 @@ const codes = [...prefix, ...codesOf("0".repeat(4 * digitsPerNumber))]
 
 /**
  * A random id of 120 bits: a million of them collide with a probability of 1 in 10²⁴. It is made character by character:
- * texts that are added up are put together anew whenever somebody looks at them, which takes as long as a tenth of a session.
+ * texts that are added up are put together anew whenever somebody looks at them, which takes a twentieth of a session.
  */
 export const randomSessionId = (source: Random.Random): SessionId => {
   let at = prefix.length

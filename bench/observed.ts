@@ -2,7 +2,7 @@
 import { Environment, EventHandler, EventMetrics } from "@effect-sandbox/core"
 import { EventJournal } from "@effect-sandbox/devtools"
 import { Effect, FileSystem, Latch, Layer } from "effect"
-import { heap, pair, type Report, time, times } from "./measure.ts"
+import { heap, median, pair, type Report, time, times } from "./measure.ts"
 
 const options = { images: ["noop"], keepaliveInterval: 0, pool: 1 } as const
 
@@ -17,21 +17,21 @@ const throughput = (cycles: number, environment: Environment.Environment<unknown
   )
 
 /**
- * Seconds that a caller waits for a session cycle, while there is time between bursts of them in which what they told is
- * handled: what a program sees that does not keep its thread busy with nothing but sessions. Without handlers there is as
- * much time, since whatever goes on after a pause takes longer at first.
+ * Seconds that a caller waits for a session cycle, in the median, while there is time between bursts of them in which
+ * what they told is handled: what a program sees that does not keep its thread busy with nothing but sessions. Without
+ * handlers there is as much time, since whatever goes on after a pause takes longer at first.
  */
 const waited = (environment: Environment.Environment<unknown>, drained: Effect.Effect<void>) =>
   Effect.gen(function* () {
     const bursts = 200
     const size = 10
-    let total = 0
+    const waits: Array<number> = []
     for (let burst = 0; burst < bursts; burst++) {
-      total += yield* time(times(size, environment.withSession({}, Effect.void)))
+      waits.push(yield* time(times(size, environment.withSession({}, Effect.void))))
       yield* drained
       yield* Effect.sleep(1)
     }
-    return total / bursts / size
+    return median(waits) / size
   })
 
 const perSecond = (value: number): string => `${value.toFixed(0)}/s`

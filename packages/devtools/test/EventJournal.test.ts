@@ -3,9 +3,20 @@ import { EventJournal } from "@effect-sandbox/devtools"
 import { SimDriver } from "@effect-sandbox/testing"
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Array, Effect, Fiber, FileSystem, Latch, Logger, Stream } from "effect"
-import { openSync, readFileSync } from "node:fs"
-import { assertSame, Disk, diskLayer, nth, numberOf, open, range, temporary, withBetween } from "./support/journals.ts"
+import { Array, Effect, Fiber, FileSystem, Latch, Logger, type Scope, Stream } from "effect"
+import { readFileSync } from "node:fs"
+import {
+  assertSame,
+  descriptorOf,
+  Disk,
+  diskLayer,
+  nth,
+  numberOf,
+  open,
+  range,
+  temporary,
+  withBetween
+} from "./support/journals.ts"
 
 const live = NodeServices.layer
 
@@ -75,12 +86,12 @@ describe("EventJournal", () => {
 
   /**
    * Writes bursts that are worth a thread: so many at most until it is seen to write one, and then twenty; how many
-   * writes of those went through Effect's files.
+   * writes of those went through Effect's files, which say that they have some descriptor.
    */
   const writtenInBursts = (
     options: EventJournal.Options,
     atMost: number,
-    descriptorOf: (real: number, path: string) => number | undefined
+    said: (real: number, path: string) => Effect.Effect<number | undefined, never, Scope.Scope>
   ) =>
     Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
@@ -88,8 +99,9 @@ describe("EventJournal", () => {
       const spied = FileSystem.FileSystem.of({
         ...fs,
         open: (path, flag) =>
-          Effect.map(fs.open(path, flag), (file) => {
-            const fd = descriptorOf("fd" in file ? Number(file.fd) : Number.NaN, path)
+          Effect.gen(function* () {
+            const file = yield* fs.open(path, flag)
+            const fd = yield* said("fd" in file ? Number(file.fd) : Number.NaN, path)
             return withBetween(file, {
               ...(fd === undefined ? {} : { fd }),
               writeAll: (buffer) => {
@@ -124,7 +136,7 @@ describe("EventJournal", () => {
       const directory = yield* temporary
       const fs = yield* FileSystem.FileSystem
       const file = `${directory}/events.jsonl`
-      const writes = yield* writtenInBursts({ file, maxBytes: 1_000_000 }, 1000, (real) => real)
+      const writes = yield* writtenInBursts({ file, maxBytes: 1_000_000 }, 1000, (real) => Effect.succeed(real))
       const files = (yield* fs.readDirectory(directory)).length
       assert.isAtLeast(files, 4)
       assert.isAtMost(writes, 10, "only what ends a file and begins the next")
@@ -136,16 +148,16 @@ describe("EventJournal", () => {
     () =>
       Effect.gen(function* () {
         const directory = yield* temporary
-        const other = openSync(`${directory}/other`, "w+")
+        const other = yield* descriptorOf(`${directory}/other`, "w+")
         const descriptors = [
-          () => undefined,
-          () => other, // opened by Node, but another file
-          () => 1_000_000,
-          (_: number, path: string) => openSync(path, "r")
+          () => Effect.undefined,
+          () => Effect.succeed(other), // opened by Node, but another file
+          () => Effect.succeed(1_000_000),
+          (_: number, path: string) => descriptorOf(path, "r")
         ]
-        for (const [index, descriptorOf] of descriptors.entries()) {
+        for (const [index, said] of descriptors.entries()) {
           const file = `${directory}/events${index}.jsonl`
-          const writes = yield* writtenInBursts({ file, sync: "never" }, 20, descriptorOf)
+          const writes = yield* writtenInBursts({ file, sync: "never" }, 20, said)
           assert.strictEqual(writes, 20, `descriptor ${index}`)
         }
         assert.strictEqual(readFileSync(`${directory}/other`).length, 0)

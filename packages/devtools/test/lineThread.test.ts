@@ -4,8 +4,8 @@ import { NodeServices } from "@effect/platform-node"
 import { stringify } from "../src/internal/eventLines.ts"
 import { Notebook } from "../src/internal/eventNotes.ts"
 import * as LineThread from "../src/internal/lineThread.ts"
-import { closeSync, openSync, readFileSync } from "node:fs"
-import { nth, range, temporary } from "./support/journals.ts"
+import { readFileSync } from "node:fs"
+import { descriptorOf, nth, range, temporary } from "./support/journals.ts"
 
 const notesOf = (from: number, count: number) => {
   const notebook = new Notebook(count)
@@ -49,14 +49,9 @@ describe("LineThread", () => {
   it.live("writes them in the thread to where they belong, and gives those back that it cannot write", () =>
     Effect.gen(function* () {
       const directory = yield* temporary
-      const descriptorOf = (name: string, flags: string) =>
-        Effect.acquireRelease(
-          Effect.sync(() => openSync(`${directory}/${name}`, flags)),
-          (opened) => Effect.sync(() => closeSync(opened))
-        )
       const lines = yield* LineThread.make()
       yield* untilThread(lines)
-      const descriptor = yield* descriptorOf("lines", "w+")
+      const descriptor = yield* descriptorOf(`${directory}/lines`, "w+")
       const ends = [100]
       for (const [index, count] of [512, 20_000, 1000].entries()) {
         const position = ends[index] ?? 0
@@ -73,7 +68,7 @@ describe("LineThread", () => {
       const notes = yield* notesOf(0, 600)
       const needed = (yield* lines(notes, { descriptor, position: 0, room: Infinity })) as number
       assert.strictEqual(yield* lines(notes, { descriptor, position: 0, room: needed }), needed)
-      const readOnly = yield* descriptorOf("lines", "r")
+      const readOnly = yield* descriptorOf(`${directory}/lines`, "r")
       for (const target of [
         { descriptor, position: bytes.length, room: needed - 1 },
         { descriptor: readOnly, position: bytes.length, room: Infinity },

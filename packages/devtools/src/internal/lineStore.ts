@@ -28,6 +28,8 @@ export interface Settings {
 
 interface Open {
   readonly file: FileSystem.File
+  /** By which the thread that makes lines can write to it. None where lines are kept beyond the write. */
+  readonly descriptor: number | undefined
   readonly scope: Scope.Closeable
 }
 
@@ -57,8 +59,6 @@ export const open = Effect.fnUntraced(function* (settings: Settings) {
     return scratch.subarray(0, encoder.encodeInto(lines, scratch).written)
   }
   let current: Open | undefined
-  /** By which the thread that makes lines can write to the file. None where lines are kept beyond the write. */
-  let descriptor: number | undefined
   /** Where good data ends. */
   let end = 0
   /** Up to where a sync has succeeded; beyond is what `unsynced` holds. */
@@ -72,7 +72,6 @@ export const open = Effect.fnUntraced(function* (settings: Settings) {
   const close = Effect.suspend(() => {
     const closing = current
     current = undefined
-    descriptor = undefined
     // A file system may say at the end that something went wrong; whatever matters was synced before.
     return closing === undefined ? Effect.void : Effect.ignoreCause(Scope.close(closing.scope, Exit.void))
   })
@@ -88,15 +87,19 @@ export const open = Effect.fnUntraced(function* (settings: Settings) {
     const exists = yield* fs.exists(path)
     if (!exists) yield* fs.makeDirectory(directory, { recursive: true })
     const scope = yield* Scope.make()
-    const file = yield* fs.open(path, { flag: exists ? "r+" : "w+" }).pipe(
+    const opened = Effect.gen(function* () {
+      const file = yield* fs.open(path, { flag: exists ? "r+" : "w+" })
+      const info = yield* file.stat
+      const descriptor = settings.keepsUnsynced ? undefined : yield* descriptorOf(file, info)
+      return { file, descriptor, size: Number(info.size) }
+    })
+    const { descriptor, file, size } = yield* opened.pipe(
       Scope.provide(scope),
       Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))
     )
-    current = { file, scope }
+    current = { file, descriptor, scope }
     if (!exists && settings.syncs) yield* syncDirectory
-    const info = yield* file.stat
-    if (!settings.keepsUnsynced) descriptor = yield* descriptorOf(file, info)
-    return { exists, file, size: Number(info.size) }
+    return { exists, file, size }
   })
 
   /** A new name in a directory is on the disk once the directory is; not every system can do that, and none need. */
@@ -224,6 +227,7 @@ export const open = Effect.fnUntraced(function* (settings: Settings) {
   /** Lines of notes, but for those that the thread has written. */
   const unwritten = Effect.fnUntraced(function* (notes: Notes) {
     yield* ready
+    const descriptor = current?.descriptor
     const target = descriptor === undefined ? undefined : { descriptor, position: end, room: settings.maxBytes - end }
     const made = yield* makeLines(notes, target)
     if (typeof made !== "number") return bytesOf(made)

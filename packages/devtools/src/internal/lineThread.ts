@@ -10,8 +10,6 @@ import type { Reply, Request, Target } from "./lineWorker.ts"
 import { linesOf, type Notes } from "./noteLines.ts"
 import * as thread from "./thread.ts"
 
-export type { Target } from "./lineWorker.ts"
-
 /**
  * The lines of notes, as text or in UTF-8; the bytes are good until more lines are made. When there is a target, and the
  * thread has put all of them there, only how many bytes they were. One at a time.

@@ -11,6 +11,7 @@ import type { JournalWriter } from "@effect-sandbox/devtools"
 import { NodeServices } from "@effect/platform-node"
 import { assert } from "@effect/vitest"
 import { Arbitrary, Context, Effect, Exit, FileSystem, Layer, PlatformError, Scope } from "effect"
+import { closeSync, openSync } from "node:fs"
 
 /** Any events at all. */
 export const events = Arbitrary.array(Arbitrary.schema(SandboxEvent.SandboxEvent), { maxLength: 40 })
@@ -58,6 +59,13 @@ export const open = <I, E, R>(
   })
 
 export const temporary = Effect.flatMap(FileSystem.FileSystem, (fs) => fs.makeTempDirectoryScoped())
+
+/** A descriptor of Node's own, until the scope closes. */
+export const descriptorOf = (path: string, flags: string) =>
+  Effect.acquireRelease(
+    Effect.sync(() => openSync(path, flags)),
+    (descriptor) => Effect.sync(() => closeSync(descriptor))
+  )
 
 /** A disk that tests can fill, and slow down. */
 export class Disk extends Context.Service<
